@@ -88,6 +88,12 @@ export interface ObjectStore {
    */
   list(prefix: string, options?: {startAfter?: string; signal?: AbortSignal}): AsyncIterable<ListedObject>
 
+  /**
+   * Names directly below `prefix` (which ends in `/`) that have keys below them, without the closing `/`, sorted by
+   * bytes. A store may still name a folder whose last object is gone: a name alone is no proof that something is there.
+   */
+  listDirectories(prefix: string, options?: {signal?: AbortSignal}): Promise<string[]>
+
   /** Metadata of one object, undefined if there is none. */
   head(key: ObjectKey, options?: {signal?: AbortSignal}): Promise<ObjectStat | undefined>
 
