@@ -42,8 +42,10 @@ export interface PutOptions {
 }
 
 /**
- * `stored`: the object is there with this body. `exists`: only with `ifAbsent`, another object was there before and is
- * unchanged. A lost answer (reset, or 412 after a retry) is settled inside by HEAD: same size and CRC32C is `stored`.
+ * `stored`: the object is there with this body. `exists`: only with `ifAbsent`, an object with another body was there
+ * before and is unchanged. Who wrote an equal body does not matter, and cannot be known after a lost answer (reset, or
+ * 412 after a retry): both 412 and silence are settled inside by looking. Size and CRC32C must agree, and the bytes of
+ * bodies up to 1 MiB too, because files that contain their own CRC (`pg_control`) all have the same CRC32C.
  */
 export type PutOutcome = 'stored' | 'exists'
 
