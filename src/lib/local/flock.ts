@@ -16,6 +16,10 @@ export interface FlockOptions {
   readonly mode?: number
   /** Owner of a file made here (only root can give files away; others keep it). */
   readonly owner?: {readonly uid: number; readonly gid: number}
+  /** How long to wait for another holder; 0 (no waiting) if not given. */
+  readonly waitMs?: number
+  /** Ends the waiting; its reason is thrown. */
+  readonly signal?: AbortSignal
 }
 
 /** An exclusive lock that is ours until `release()` or the end of this process. */
@@ -36,8 +40,8 @@ const BUSY = 75
 const ATTEMPTS = 5
 
 /**
- * Takes an exclusive flock on the file `path` without waiting. After locking, the file is still the one at `path`.
- * @returns `undefined` if somebody else holds it
+ * Takes an exclusive flock on the file `path`. After locking, the file is still the one at `path`.
+ * @returns `undefined` if somebody else holds it (still, after `waitMs`)
  * @throws {LocalStateError} the file cannot be opened or made, is no regular file, or flock(1) is missing or fails; its
  *   `cause` has the errno (`ENOENT`: missing and not to be made)
  */
@@ -46,7 +50,7 @@ export async function tryFlock(path: string, options: FlockOptions = {}): Promis
     const fd = openLockFile(path, options)
     let isKept = false
     try {
-      if (!(await lockDescriptor(fd, path))) return undefined
+      if (!(await lockDescriptor(fd, path, options))) return undefined
       if (isAt(path, fd)) {
         isKept = true
         return heldFlock(path, fd)
@@ -81,18 +85,27 @@ function openOrMake(path: string, flags: number, options: FlockOptions): number 
       if (errnoOf(error) !== 'ENOENT' || attempt === ATTEMPTS) throw error
     }
     try {
-      const fd = openSync(path, flags | constants.O_CREAT | constants.O_EXCL, options.mode ?? 0o640)
-      if (options.owner && process.geteuid?.() === 0) fchownSync(fd, options.owner.uid, options.owner.gid)
-      return fd
+      return makeLockFile(path, flags, options)
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error
     }
   }
 }
 
+function makeLockFile(path: string, flags: number, options: FlockOptions): number {
+  const fd = openSync(path, flags | constants.O_CREAT | constants.O_EXCL, options.mode ?? 0o640)
+  try {
+    if (options.owner && process.geteuid?.() === 0) fchownSync(fd, options.owner.uid, options.owner.gid)
+    return fd
+  } catch (error) {
+    closeSync(fd)
+    throw error
+  }
+}
+
 /** `true`: the open file description of `fd` holds the lock now. `false`: another one does. */
-async function lockDescriptor(fd: number, path: string): Promise<boolean> {
-  const {status, signal, messages} = await runFlock(fd)
+async function lockDescriptor(fd: number, path: string, options: FlockOptions): Promise<boolean> {
+  const {status, signal, messages} = await runFlock(fd, options)
   if (status === 0) return true
   if (status === BUSY) return false
   const reason = signal ? `flock was ended by ${signal}` : messages.trim() || `flock exited with ${status}`
@@ -107,14 +120,19 @@ interface FlockExit {
   readonly messages: string
 }
 
-function runFlock(fd: number): Promise<FlockExit> {
+/** While it waits the child outlives a killed parent by at most `waitMs`; it never keeps the lock. */
+function runFlock(fd: number, {waitMs = 0, signal: abort}: FlockOptions): Promise<FlockExit> {
+  const waiting = waitMs > 0 ? ['-w', (waitMs / 1000).toFixed(3)] : ['-n']
   return new Promise((resolve, reject) => {
-    const child = spawn('flock', ['-n', '-E', String(BUSY), '-x', '3'], {stdio: ['ignore', 'ignore', 'pipe', fd]})
+    const child = spawn('flock', [...waiting, '-E', String(BUSY), '-x', '3'], {
+      stdio: ['ignore', 'ignore', 'pipe', fd], ...(abort ? {signal: abort} : {}),
+    })
     let messages = ''
     child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
       messages += chunk
     })
     child.once('error', (error) => {
+      if (abort?.aborted) return reject(abort.reason)
       if (errnoOf(error) !== 'ENOENT') return reject(localStateErrorOf(error, 'cannot run flock(1)'))
       reject(new LocalStateError('the program flock is not in the PATH, and locks are made with it', {
         hint: 'install util-linux, or add its directory (usually /usr/bin) to PATH',
