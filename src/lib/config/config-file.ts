@@ -1,9 +1,11 @@
 /**
  * Which configuration file is used, and its text. Never looks at the current directory, never runs anything.
  */
+import type {Stats} from 'node:fs'
 import {readFile, stat} from 'node:fs/promises'
 import {join, resolve} from 'node:path'
 import {errnoOf, messageOf, UsageError} from '../errors.ts'
+import {LEGACY_FILE, SYSTEM_FILE} from './settings.ts'
 
 /** Where a configuration may come from; the files of the system can be put elsewhere by tests. */
 export interface ConfigLocation {
@@ -16,18 +18,18 @@ export interface ConfigLocation {
   readonly systemFile?: string
   /** The bash scripts' file, default `/opt/barmans3/barmans3.conf`. */
   readonly legacyFile?: string
+  /** Barman's own configuration, the default of `barman.configuration` if it exists; default `/etc/barman.conf`. */
+  readonly barmanFile?: string
 }
 
-/** A file that was read. */
+/** What was found at the places a configuration may be. */
 export interface ConfigText {
-  /** Absolute path. */
-  readonly path: string
-  readonly text: string
+  /** Absolute path and text of the file; absent when there is none. */
+  readonly file?: {readonly path: string; readonly text: string}
+  /** The places looked at, first to last. */
+  readonly searched: readonly string[]
   readonly warnings: readonly string[]
 }
-
-export const SYSTEM_FILE = '/etc/barmans3.yaml'
-export const LEGACY_FILE = '/opt/barmans3/barmans3.conf'
 
 /** A configuration is a page of text; anything larger is another file named by mistake. */
 const MAX_BYTES = 1024 * 1024
@@ -50,57 +52,75 @@ export function listConfigFiles(location: ConfigLocation): {readonly paths: read
 }
 
 /**
- * The text of the first configuration file there is, undefined when there is none.
+ * The text of the first configuration file there is.
  * Throws UsageError when a named file is missing, and when a file is there but is unreadable, a directory, too large
- * or not UTF-8 text: going on with the next place would silently use another configuration.
+ * or not UTF-8 text: going on with the next place would silently use another configuration. Only a place that was not
+ * named and whose directory is closed to this user (root's home under `sudo -u barman`) is passed over, with a warning.
  */
-export async function readConfigText(location: ConfigLocation): Promise<ConfigText | undefined> {
+export async function readConfigText(location: ConfigLocation): Promise<ConfigText> {
   const {paths, named} = listConfigFiles(location)
+  const warnings: string[] = []
+  const searched: string[] = []
   for (const path of paths) {
-    const found = await readIfThere(path, named)
-    if (found !== undefined) return found
-  }
-  return undefined
-}
-
-async function readIfThere(path: string, named: string | undefined): Promise<ConfigText | undefined> {
-  try {
-    const status = await stat(path)
+    searched.push(path)
+    const status = await statIfThere(path, named, warnings)
+    if (status === undefined) continue
     if (status.isDirectory()) throw unusable(path, 'is a directory')
     if (!status.isFile()) throw unusable(path, 'is not a regular file')
     if (status.size > MAX_BYTES) throw unusable(path, 'is larger than 1 MiB, which no configuration is')
-    const text = decodeText(path, await readFile(path))
-    const warnings = (status.mode & 0o002) === 0 ? [] : [`${path} can be written by everybody (chmod o-w ${path})`]
-    return {path, text, warnings}
+    if ((status.mode & 0o002) !== 0) warnings.push(`${path} can be written by everybody (chmod o-w ${path})`)
+    return {file: {path, text: decodeText(path, await readBytes(path))}, searched, warnings}
+  }
+  return {searched, warnings}
+}
+
+async function statIfThere(path: string, named: string | undefined, warnings: string[]): Promise<Stats | undefined> {
+  try {
+    return await stat(path)
   } catch (error) {
-    if (error instanceof UsageError) throw error
     const errno = errnoOf(error)
-    if (errno === 'ENOENT' || errno === 'ENOTDIR') {
-      if (named === undefined) return undefined
-      throw new UsageError(`the configuration file ${path} of ${named} does not exist`, {
-        hint: `create it, or leave ${named} out to use ${SYSTEM_FILE}`,
-        cause: error,
-      })
+    const isMissing = errno === 'ENOENT' || errno === 'ENOTDIR'
+    if (named === undefined && isMissing) return undefined
+    if (named === undefined && errno === 'EACCES') {
+      warnings.push(`${path} is passed over: its directory is closed to this user`)
+      return undefined
     }
-    if (errno === 'EACCES' || errno === 'EPERM') {
-      throw new UsageError(`the configuration file ${path} cannot be read: permission denied`, {
-        hint: `let the user who runs barmans3 read it, for example: chgrp barman ${path} && chmod 640 ${path}`,
-        cause: error,
-      })
-    }
-    throw new UsageError(`the configuration file ${path} cannot be read: ${messageOf(error)}`, {cause: error})
+    if (!isMissing) throw unreadable(path, error)
+    throw new UsageError(`the configuration file ${path} of ${named} does not exist`, {
+      hint: `create it, or leave ${named} out to use ${SYSTEM_FILE}`,
+      cause: error,
+    })
   }
 }
 
-function decodeText(path: string, bytes: Buffer): string {
+async function readBytes(path: string): Promise<Buffer> {
   try {
-    const text = new TextDecoder('utf-8', {fatal: true}).decode(bytes)
-    if (text.includes('\0')) throw unusable(path, 'is not a text file')
-    return text
+    return await readFile(path)
   } catch (error) {
-    if (error instanceof UsageError) throw error
+    throw unreadable(path, error)
+  }
+}
+
+function unreadable(path: string, error: unknown): UsageError {
+  const errno = errnoOf(error)
+  if (errno !== 'EACCES' && errno !== 'EPERM') {
+    return new UsageError(`the configuration file ${path} cannot be read: ${messageOf(error)}`, {cause: error})
+  }
+  return new UsageError(`the configuration file ${path} cannot be read: permission denied`, {
+    hint: `let the user who runs barmans3 read it, for example: chgrp barman ${path} && chmod 640 ${path}`,
+    cause: error,
+  })
+}
+
+function decodeText(path: string, bytes: Buffer): string {
+  let text: string
+  try {
+    text = new TextDecoder('utf-8', {fatal: true}).decode(bytes)
+  } catch {
     throw unusable(path, 'is not UTF-8 text')
   }
+  if (text.includes('\0')) throw unusable(path, 'is not a text file')
+  return text
 }
 
 function unusable(path: string, why: string): UsageError {

@@ -1,18 +1,140 @@
+/**
+ * Finds, reads, merges and checks the configuration. The only place that imports cosmiconfig, and only its loaders
+ * (text → value): `cosmiconfig()` itself executes `.config/config.js` of the current directory, whatever it is asked.
+ * cosmiconfig and the schema are imported when needed, so that the hook does not wait for what it does not use.
+ */
+import {access} from 'node:fs/promises'
+import {UsageError} from '../errors.ts'
+import type {ArchiveUri} from './archive-uri.ts'
 import type {ConfigLocation} from './config-file.ts'
 import {readConfigText} from './config-file.ts'
+import type {ConfigSource, Section} from './layers.ts'
+import {isSection, mergeLayers, nestPaths} from './layers.ts'
+import {isLegacyConf, parseLegacyConf} from './legacy-conf.ts'
+import type {Config} from './schema.ts'
+import {BARMAN_FILE, formatVolatileWarning, listUnknownVariables, SYSTEM_FILE} from './settings.ts'
 
-/** A configuration file as it was read: its settings, unchecked. */
-export interface RawConfig {
-  readonly path: string
-  readonly settings: Readonly<Record<string, unknown>>
+export interface LoadOptions extends ConfigLocation {
+  /** Values of flags by dotted path, such as `{'transfer.concurrency': '4'}`; they win over everything. */
+  readonly overrides?: Readonly<Record<string, string>>
+}
+
+export interface LoadedConfig {
+  readonly config: Config
+  /** Dotted path as in the file (`transfer.partSize`) → where the value comes from; not set: no entry. */
+  readonly sources: Readonly<Record<string, ConfigSource>>
+  /** The file that was read; undefined when there is none. */
+  readonly file: string | undefined
+  /** The places where a file was looked for, first to last. */
+  readonly searched: readonly string[]
   readonly warnings: readonly string[]
 }
 
-/** The settings of the configuration file, unchecked; undefined when there is no file. Throws UsageError. */
-export async function readRawConfig(location: ConfigLocation): Promise<RawConfig | undefined> {
-  const found = await readConfigText(location)
-  if (found === undefined) return undefined
+/** A configuration file as it was read: its settings, unchecked. */
+export interface RawConfig {
+  readonly file?: {readonly path: string; readonly settings: Section; readonly isLegacy: boolean}
+  readonly searched: readonly string[]
+  /** What is wrong in single lines of an old file; its other lines are in `settings`. */
+  readonly problems: readonly string[]
+  readonly warnings: readonly string[]
+}
+
+/**
+ * The effective configuration: flag over environment over file over default. A missing file is fine, a missing `s3.uri`
+ * too (`requireArchiveUri` is for those who need it). Throws UsageError with all problems at once, each with path,
+ * value and source, and never with a secret.
+ */
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const raw = await readRawConfig(options)
+  const path = raw.file?.path
+  const merged = mergeLayers({
+    ...(raw.file === undefined ? {} : {file: raw.file}),
+    environment: options.environment,
+    overrides: options.overrides ?? {},
+    defaults: await findDefaults(options),
+  })
+  const unknown = listUnknownVariables(options.environment)
+  const isWrong = raw.problems.length > 0 || unknown.length > 0
+  const {configSchema} = await import('./schema.ts')
+  const checked = configSchema.safeParse(merged.settings)
+  if (!checked.success || isWrong) {
+    const {formatUnknownVariable, toUsageError} = await import('./problems.ts')
+    const issues = checked.success ? [] : checked.error.issues
+    const others = [...raw.problems, ...unknown.map(formatUnknownVariable)]
+    throw toUsageError(issues, others, {...merged, file: path, isLegacy: raw.file?.isLegacy ?? false})
+  }
+  const config = checked.data
+  const volatile = [
+    formatVolatileWarning('queue.directory', config.queue.directory) ?? [],
+    formatVolatileWarning('state.directory', config.state.directory) ?? [],
+  ].flat()
+  return {config, sources: merged.sources, file: path, searched: raw.searched, warnings: [...raw.warnings, ...volatile]}
+}
+
+/**
+ * Where the archive of `server` is: its own `uri`, else `s3.uri`; without a server, `s3.uri`. Throws UsageError that
+ * says where a configuration was looked for when neither is set.
+ */
+export function requireArchiveUri(loaded: LoadedConfig, server?: string): ArchiveUri {
+  const {servers, s3} = loaded.config
+  const own = server !== undefined && Object.hasOwn(servers, server) ? servers[server]?.uri : undefined
+  const uri = own ?? s3.uri
+  if (uri !== undefined) return uri
+  const place = loaded.file ?? `there is no configuration file (looked at ${loaded.searched.join(', ')})`
+  throw new UsageError(`no bucket is configured: s3.uri is not set, ${loaded.file === undefined ? '' : 'neither in '}${place}`, {
+    hint: `set s3.uri: s3://bucket/prefix in ${loaded.file ?? SYSTEM_FILE}, or BARMANS3_S3_URI in the environment`,
+  })
+}
+
+/**
+ * The settings of the configuration file, unchecked: YAML, JSON (which YAML reads), or the old `KEY="value"` file.
+ * Throws UsageError when the file is not usable, empty, not a map, or has wrong syntax (with its line).
+ */
+export async function readRawConfig(location: ConfigLocation): Promise<RawConfig> {
+  const {file, searched, warnings} = await readConfigText(location)
+  if (file === undefined) return {searched, problems: [], warnings}
+  const {path, text} = file
+  if (!/\.(ya?ml|json)$/i.test(path) && isLegacyConf(text)) {
+    const legacy = parseLegacyConf(text, path)
+    const file = {path, settings: nestPaths(legacy.settings), isLegacy: true}
+    return {file, searched, problems: legacy.problems, warnings: [...warnings, ...legacy.warnings]}
+  }
+  const settings = await parseYaml(path, text)
+  if (isSection(settings)) return {file: {path, settings, isLegacy: false}, searched, problems: [], warnings}
+  throw new UsageError(`the configuration file ${path} is not a map of settings`, {
+    hint: 'write lines such as "s3: {uri: s3://bucket/prefix}"; see docs/reference/configuration.md',
+  })
+}
+
+async function parseYaml(path: string, text: string): Promise<unknown> {
+  if (text.split('\n').every((line) => /^\s*(#|$)/.test(line))) {
+    throw new UsageError(`the configuration file ${path} is empty`, {hint: 'write the settings into it or remove it'})
+  }
   const {defaultLoaders} = await import('cosmiconfig')
-  const settings: unknown = defaultLoaders['.yaml'](found.path, found.text)
-  return {path: found.path, settings: settings as Record<string, unknown>, warnings: found.warnings}
+  try {
+    return defaultLoaders['.yaml'](path, text)
+  } catch (error) {
+    // The parser's own message quotes the lines around the fault, which may hold a secret: only its reason is kept.
+    throw new UsageError(`the configuration file ${path} is not valid YAML: ${formatYamlFault(error)}`, {
+      hint: 'correct that line; nothing was touched',
+    })
+  }
+}
+
+function formatYamlFault(error: unknown): string {
+  if (!(error instanceof Error)) return 'it cannot be parsed'
+  const {reason, mark} = error as Error & {reason?: unknown; mark?: {line?: unknown; column?: unknown}}
+  const why = typeof reason === 'string' ? reason : 'it cannot be parsed'
+  const {line, column} = mark ?? {}
+  return typeof line === 'number' && typeof column === 'number' ? `${why} (line ${line + 1}, column ${column + 1})` : why
+}
+
+async function findDefaults(location: ConfigLocation): Promise<Record<string, string>> {
+  const path = location.barmanFile ?? BARMAN_FILE
+  try {
+    await access(path)
+    return {'barman.configuration': path}
+  } catch {
+    return {}
+  }
 }

@@ -2,11 +2,10 @@
  * The queue's directory for the Barman hook: quick (the schema is not loaded) and lenient (whatever is wrong with the
  * configuration, Barman is not held up: the default and a warning come back).
  */
-import {isAbsolute} from 'node:path'
 import {messageOf} from '../errors.ts'
 import type {ConfigLocation} from './config-file.ts'
-
-export const DEFAULT_QUEUE_DIRECTORY = '/var/lib/barmans3/queue.d'
+import {readRawConfig} from './load.ts'
+import {DEFAULT_QUEUE_DIRECTORY, formatVolatileWarning, QUEUE_DIRECTORY_VARIABLE} from './settings.ts'
 
 export interface QueueDirectory {
   /** Absolute path; need not exist. */
@@ -21,31 +20,39 @@ export interface QueueDirectory {
  */
 export async function readQueueDirectory(location: ConfigLocation): Promise<QueueDirectory> {
   const warnings: string[] = []
-  const fromEnvironment = location.environment['BARMANS3_QUEUE_DIRECTORY']
-  if (fromEnvironment !== undefined && fromEnvironment !== '') {
-    if (isUsable(fromEnvironment)) return {directory: fromEnvironment, warnings}
-    warnings.push(`BARMANS3_QUEUE_DIRECTORY is not an absolute path and is ignored: ${JSON.stringify(fromEnvironment)}`)
-  }
+  const directory = fromEnvironment(location, warnings) ?? (await fromFile(location, warnings)) ?? DEFAULT_QUEUE_DIRECTORY
+  warnings.push(...[formatVolatileWarning('queue.directory', directory) ?? []].flat())
+  return {directory, warnings}
+}
+
+function fromEnvironment(location: ConfigLocation, warnings: string[]): string | undefined {
+  const value = location.environment[QUEUE_DIRECTORY_VARIABLE]
+  if (value === undefined || value === '') return undefined
+  if (isUsable(value)) return value
+  warnings.push(`${QUEUE_DIRECTORY_VARIABLE} is ignored: ${JSON.stringify(value)} is not an absolute path`)
+  return undefined
+}
+
+async function fromFile(location: ConfigLocation, warnings: string[]): Promise<string | undefined> {
   try {
-    const {readRawConfig} = await import('./load.ts')
     const raw = await readRawConfig(location)
-    if (raw === undefined) return {directory: DEFAULT_QUEUE_DIRECTORY, warnings}
-    warnings.push(...raw.warnings)
-    const value = queueDirectoryOf(raw.settings)
-    if (value === undefined || value === null) return {directory: DEFAULT_QUEUE_DIRECTORY, warnings}
-    if (typeof value === 'string' && isUsable(value)) return {directory: value, warnings}
-    warnings.push(`queue.directory in ${raw.path} is not an absolute path; ${DEFAULT_QUEUE_DIRECTORY} is used`)
+    warnings.push(...raw.warnings, ...raw.problems)
+    const value = directoryOf(raw.file?.settings)
+    if (value === undefined || value === null) return undefined
+    if (typeof value === 'string' && isUsable(value)) return value
+    warnings.push(`queue.directory in ${raw.file?.path} is not an absolute path; ${DEFAULT_QUEUE_DIRECTORY} is used`)
   } catch (error) {
     warnings.push(`${messageOf(error)}; the queue ${DEFAULT_QUEUE_DIRECTORY} is used`)
   }
-  return {directory: DEFAULT_QUEUE_DIRECTORY, warnings}
+  return undefined
 }
 
-function queueDirectoryOf(settings: Readonly<Record<string, unknown>>): unknown {
-  const queue = settings['queue']
+function directoryOf(settings: Readonly<Record<string, unknown>> | undefined): unknown {
+  const queue = settings?.['queue']
   return typeof queue === 'object' && queue !== null && 'directory' in queue ? queue.directory : undefined
 }
 
+/** The same rule as the schema's for a path, without loading it. */
 function isUsable(path: string): boolean {
-  return isAbsolute(path) && !path.includes('\0')
+  return path.startsWith('/') && path === path.trim() && !/[\u0000-\u001f\u007f]/.test(path)
 }

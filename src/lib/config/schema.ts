@@ -2,7 +2,12 @@
  * The configuration as the rest of the program sees it: checked, with units parsed and defaults filled in.
  * Only settings that have an effect in this version exist.
  */
+import {normalize} from 'node:path'
+import * as z from 'zod'
+import {messageOf} from '../errors.ts'
 import type {ArchiveUri} from './archive-uri.ts'
+import {parseArchiveUri} from './archive-uri.ts'
+import {parseDuration, parseSize} from './units.ts'
 
 export type {ArchiveUri} from './archive-uri.ts'
 
@@ -79,3 +84,160 @@ export interface Config {
   readonly queue: {readonly directory: string}
   readonly state: {readonly directory: string}
 }
+
+const MIB = 1024 ** 2
+const GIB = 1024 ** 3
+
+/** A text, possibly checked and changed by `parse`, whose error becomes the problem. */
+function text<Value>(parse: (value: string) => Value): z.ZodType<Value> {
+  return z.string('must be a text (put it in quotes)').transform((value, context) => {
+    try {
+      return parse(value)
+    } catch (error) {
+      context.issues.push({code: 'custom', message: messageOf(error), input: value})
+      return z.NEVER
+    }
+  })
+}
+
+/** A whole number, size or duration within limits; what it must be is said in `range`. */
+function amount(parse: (value: string | number) => number, least: number, most: number, range: string): z.ZodType<number> {
+  return z.union([z.string(), z.number()], `must be ${range}`).transform((value, context) => {
+    const parsed = parseOrNaN(parse, value)
+    if (parsed >= least && parsed <= most) return parsed
+    context.issues.push({code: 'custom', message: `must be ${range}`, input: value})
+    return z.NEVER
+  })
+}
+
+function parseOrNaN(parse: (value: string | number) => number, value: string | number): number {
+  try {
+    return parse(value)
+  } catch {
+    return Number.NaN
+  }
+}
+
+function parseWhole(value: string | number): number {
+  return /^\d{1,9}$/.test(String(value)) ? Number(value) : Number.NaN
+}
+
+function parsePlain(value: string): string {
+  if (value.trim() === '') throw new Error('must not be empty')
+  if (value !== value.trim()) throw new Error('has a blank at its beginning or end')
+  if (/[\u0000-\u001f\u007f]/.test(value)) throw new Error('has a control character')
+  return value
+}
+
+/** Absolute, so that cron, the hook and a shell mean the same place; `..`, `//` and a closing slash are resolved. */
+function parsePath(value: string): string {
+  parsePlain(value)
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) {
+    throw new Error('is an address, not a path: barmans3 copies directories of this host')
+  }
+  if (value.startsWith('~')) throw new Error('must be an absolute path; ~ is not known here')
+  if (!value.startsWith('/')) throw new Error('must be an absolute path')
+  const path = normalize(value)
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path
+}
+
+function parseCommand(value: string): string {
+  parsePlain(value)
+  if (value.startsWith('/')) return normalize(value)
+  if (/[\s/]/.test(value)) throw new Error('must be the name of a program or its absolute path, without arguments')
+  return value
+}
+
+function parseEndpoint(value: string): string {
+  parsePlain(value)
+  const url = URL.parse(value)
+  if (url === null || !/^https?:\/\//i.test(value)) throw new Error('must begin with https:// or http://, then the host')
+  if (url.username !== '' || url.password !== '') {
+    throw new Error('must not have credentials in it; they come from the AWS chain')
+  }
+  if (value.includes('?') || value.includes('#')) throw new Error('must not have a query or fragment (? or #)')
+  return url.href.replace(/\/+$/, '')
+}
+
+function parseRegion(value: string): string {
+  if (!/^[A-Za-z0-9-]{1,63}$/.test(value)) throw new Error('must be a region such as eu-central-1')
+  return value
+}
+
+function parseStorageClass(value: string): string {
+  if (!/^[A-Z][A-Z0-9_]{0,63}$/.test(value)) throw new Error('must be a storage class such as STANDARD_IA')
+  return value
+}
+
+const path = text(parsePath)
+const plain = text(parsePlain)
+const archiveUri = text(parseArchiveUri)
+const storageClass = text(parseStorageClass)
+
+const layout = text((value): BaseLayout => {
+  if (value !== 'mirror') throw new Error('must be mirror: this version knows only mirror')
+  return value
+})
+
+/** AWS: tag restrictions (10 tags, 128 and 256 characters, `aws:` is reserved). */
+const tags = z
+  .record(
+    z.string().regex(/^(?!aws:)[\p{L}\p{N} +\-=._:/@]{1,128}$/u, 'is not a possible name of a tag'),
+    z.string('must be a text (put it in quotes)').regex(/^[\p{L}\p{N} +\-=._:/@]{0,256}$/u, 'is not a possible value of a tag'),
+  )
+  .refine((map) => Object.keys(map).length <= 10, 'must be at most 10 tags')
+
+const encryption = z
+  .strictObject({type: z.enum(['AES256', 'aws:kms'], 'must be AES256 or aws:kms'), keyId: plain.optional()})
+  .refine(({type, keyId}) => keyId === undefined || type === 'aws:kms', {
+    path: ['keyId'],
+    message: 'is only for the type aws:kms',
+  })
+
+const server = z.strictObject({
+  directory: path.optional(),
+  basebackupsDirectory: path.optional(),
+  walsDirectory: path.optional(),
+  metaDirectory: path.optional(),
+  xlogdbDirectory: path.optional(),
+  lockDirectory: path.optional(),
+  uri: archiveUri.optional(),
+  base: z.strictObject({layout: layout.optional()}).optional(),
+})
+
+/** A server's name is a part of paths and keys; `barman` and `all` are names of Barman's own. */
+const serverName = z.string().refine((name) => {
+  return !/[\u0000-\u001f\u007f/\\]/.test(name) && !['', '.', '..', '__proto__', 'barman', 'all'].includes(name)
+}, 'is not a possible name of a Barman server')
+
+/** Checks the merged settings, in which the defaults are already filled in, and gives the Config. */
+export const configSchema = z
+  .strictObject({
+    s3: z.strictObject({
+      uri: archiveUri.optional(),
+      endpoint: text(parseEndpoint).optional(),
+      region: text(parseRegion).optional(),
+      profile: plain.optional(),
+      forcePathStyle: z.boolean('must be true or false').optional(),
+      storageClass: z.strictObject({base: storageClass.optional(), wal: storageClass.optional()}).default({}),
+      tags: tags.default({}),
+      encryption: encryption.optional(),
+      conditionalPut: z.enum(['native', 'head-first'], 'must be native or head-first').optional(),
+      timeout: amount(parseDuration, 1000, 86_400_000, 'a duration with its unit from 1s to 1d, such as 60s'),
+      maxAttempts: amount(parseWhole, 1, 100, 'a whole number from 1 to 100'),
+    }),
+    barman: z.strictObject({configuration: path.optional(), command: text(parseCommand), home: path.optional()}),
+    servers: z.record(serverName, server).default({}),
+    base: z.strictObject({layout}),
+    transfer: z.strictObject({
+      concurrency: amount(parseWhole, 1, 128, 'a whole number from 1 to 128'),
+      partSize: amount(parseSize, 5 * MIB, 5 * GIB, 'a size from 5MiB to 5GiB, such as 16MiB'),
+    }),
+    queue: z.strictObject({directory: path}),
+    state: z.strictObject({directory: path}),
+  })
+  .transform(({s3: {timeout, ...s3}, transfer, ...rest}): Config => ({
+    ...rest,
+    s3: {...s3, timeoutMs: timeout},
+    transfer: {concurrency: transfer.concurrency, partSizeBytes: transfer.partSize},
+  }))
