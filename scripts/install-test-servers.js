@@ -4,18 +4,18 @@
 //
 //   node scripts/install-test-servers.js [weed|moto|versitygw …]
 //
-// The cache is $BARMANS3_TEST_CACHE, else ~/.cache/barmans3-test. Its files are readable by everybody, so a test that
+// The cache is $BARMANS3_TEST_CACHE, else the default of test-cache.js. Its files are readable by everybody, so a test that
 // runs as another user can use a cache made by root. Prints one line per server; exit 1 if one could not be installed.
 
 import {spawnSync} from 'node:child_process'
 import {accessSync, chmodSync, constants, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs'
-import {homedir} from 'node:os'
 import {delimiter, join} from 'node:path'
 import {pathToFileURL} from 'node:url'
+import {testCacheDirectory} from './test-cache.js'
 
 /** The cache directory of the test servers. */
 export function cacheDirectory(environment = process.env) {
-  return environment.BARMANS3_TEST_CACHE || join(homedir(), '.cache', 'barmans3-test')
+  return testCacheDirectory(environment)
 }
 
 export const SERVERS = {
