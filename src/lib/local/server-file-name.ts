@@ -1,5 +1,3 @@
-import {createHash} from 'node:crypto'
-
 /** Bytes of a server's name in a file name, so that the longest suffix still fits in 255. */
 const MAX_BYTES = 200
 
@@ -16,6 +14,8 @@ export function fileNameForServer(server: string): string {
   const encoded = bytes.toString('latin1').replace(UNUSUAL, percentEncode).replace(/^\./, '%2E')
   if (encoded === '') return '%'
   if (encoded.length <= MAX_BYTES) return encoded
+  // Loaded only here: it would cost the hook 5 ms for names that hardly anybody has.
+  const {createHash} = process.getBuiltinModule('node:crypto')
   const digest = createHash('sha256').update(bytes).digest('hex').slice(0, 32)
   return `${encoded.slice(0, MAX_BYTES - 34).replace(/%[\dA-F]?$/, '')}%-${digest}`
 }

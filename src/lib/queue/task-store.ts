@@ -5,9 +5,10 @@
 import {join} from 'node:path'
 import {errnoOf} from '../errors.ts'
 import {createDurably, localStateErrorOf, removeDurably} from '../local/durable-file.ts'
+import type {BackupIdentity} from '../barman/backup-info.ts'
 import type {BackupId} from '../barman/backup-id.ts'
 import {
-  failTask, finishTask, formatTask, formatTaskFileName, isOtherBackup, newTask, parseTaskFileName, putBackTask,
+  failTask, finishTask, formatTask, formatTaskFileName, newTask, parseTaskFileName, putBackTask,
   retryTask, startTask, TASK_STATES, type QueueTask, type TaskIdentity, type TaskRequest, type TaskState,
 } from './task.ts'
 import {
@@ -24,7 +25,7 @@ export interface AddResult {
   readonly outcome: 'added' | 'present' | 'reopened' | 'already-done'
   readonly task: QueueTask
   /** With `already-done`: whether both identities were known, so that it is surely the same backup. */
-  readonly isSameBackup?: boolean
+  readonly isSameBackup?: boolean | undefined
   /** New paths of damaged files of this backup id that were in the way. */
   readonly setAside: readonly string[]
 }
@@ -53,10 +54,11 @@ export async function addTask(
     if (byState.error) return reopen(directory, byState.error, request, now, setAside)
     if (byState.done) {
       const identity = request.identity ?? await readIdentity?.()
-      const known = byState.done.identity
-      if (isOtherBackup(known, identity)) return reopen(directory, byState.done, request, now, setAside)
-      const isSameBackup = known !== undefined && identity !== undefined
-      return {outcome: 'already-done', task: byState.done, isSameBackup, setAside} satisfies AddResult
+      const isSameBackup = await isSame(byState.done.identity, identity)
+      if (isSameBackup === false) {
+        return reopen(directory, byState.done, {...request, ...(identity ? {identity} : {})}, now, setAside)
+      }
+      return {outcome: 'already-done', task: byState.done, isSameBackup: isSameBackup ?? false, setAside} satisfies AddResult
     }
     const task = newTask(request, now)
     const isNew = await createDurably(join(directory, formatTaskFileName(task)), formatTask(task))
@@ -64,6 +66,18 @@ export async function addTask(
   })
   if (!result) throw new Error(`the queue of ${request.server} vanished while a task was added`)
   return result
+}
+
+/** Whether both are of the same backup; undefined if one is not known. */
+async function isSame(one: TaskIdentity | undefined, other: TaskIdentity | undefined): Promise<boolean | undefined> {
+  if (!one || !other) return undefined
+  // Imported here because the hook hardly ever gets here, and Barman waits for it.
+  const {sameIdentity} = await import('../barman/backup-info.ts')
+  return sameIdentity(wholeIdentity(one), wholeIdentity(other))
+}
+
+function wholeIdentity({systemId, beginTime, beginXlog, beginWal}: TaskIdentity): BackupIdentity {
+  return {systemId, beginTime, beginXlog, beginWal}
 }
 
 async function reopen(

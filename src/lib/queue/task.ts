@@ -1,5 +1,6 @@
 /** What one queue task is, and how it changes. Pure: the directory that holds tasks is task-store.ts. */
 import {parseBackupId, type BackupId} from '../barman/backup-id.ts'
+import type {BackupIdentity} from '../barman/backup-info.ts'
 import {isJsonObject} from '../local/json-file.ts'
 
 /** Waiting, in work, finished, or given up with a reason. The state of a stored task is the ending of its file name. */
@@ -28,8 +29,8 @@ export interface TaskFailure {
   readonly at: string
 }
 
-/** The identity of a backup as plain JSON: named texts, such as systemid and begin_time. */
-export type TaskIdentity = Readonly<Record<string, string>>
+/** The identity of a backup (barman/backup-info.ts) as plain JSON; what is not known is left out. */
+export type TaskIdentity = Partial<BackupIdentity>
 
 /** One backup that shall be sent. All times are RFC 3339 in UTC. */
 export interface QueueTask {
@@ -97,12 +98,6 @@ export function putBackTask(task: QueueTask, at: Date, failure: {code: string; m
 export function retryTask(task: QueueTask): QueueTask {
   const {endedAt: _, ...rest} = task
   return {...rest, state: 'run'}
-}
-
-/** `true` if both are known and a field that both name differs: then it is another backup with the same id. */
-export function isOtherBackup(one: TaskIdentity | undefined, other: TaskIdentity | undefined): boolean {
-  if (!one || !other) return false
-  return Object.entries(one).some(([name, value]) => other[name] !== undefined && other[name] !== value)
 }
 
 /** `<backup id>.<state>` */
