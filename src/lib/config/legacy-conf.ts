@@ -92,6 +92,9 @@ function parseWord(text: string, words: ReadonlyMap<string, Word>): Word {
     if ('problem' in expanded) return expanded
     value += expanded.value
     rest = rest.slice(piece[0].length)
+    if (!isQuoted && /^(?:\\.|[^\\])*\$$/.test(piece[1] ?? '') && /^['"]/.test(rest)) {
+      return {problem: `uses ${nameOf(`$${rest[0]}`)}, which is never executed`}
+    }
   }
   return /^\s*;?\s*(\s#.*)?$/.test(rest) ? {value} : {problem: 'is followed by something else than a comment'}
 }

@@ -30,10 +30,11 @@ export interface LoadedConfig {
   readonly warnings: readonly string[]
 }
 
-/** A configuration file as it was read: its settings, unchecked. */
-export interface RawConfig {
-  readonly file?: {readonly path: string; readonly settings: Section; readonly isLegacy: boolean}
-  readonly searched: readonly string[]
+/** The settings of a configuration file, unchecked. */
+export interface RawSettings {
+  readonly settings: Section
+  /** The old `KEY="value"` file. */
+  readonly isLegacy: boolean
   /** What is wrong in single lines of an old file; its other lines are in `settings`. */
   readonly problems: readonly string[]
   readonly warnings: readonly string[]
@@ -45,30 +46,31 @@ export interface RawConfig {
  * value and source, and never with a secret.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
-  const raw = await readRawConfig(options)
-  const path = raw.file?.path
+  const {file, searched, warnings} = await readConfigText(options)
+  const raw = file === undefined ? undefined : await parseConfigText(file.path, file.text)
+  const problems = raw?.problems ?? []
   const merged = mergeLayers({
-    ...(raw.file === undefined ? {} : {file: raw.file}),
+    ...(file === undefined || raw === undefined ? {} : {file: {path: file.path, settings: raw.settings}}),
     environment: options.environment,
     overrides: options.overrides ?? {},
     defaults: await findDefaults(options),
   })
   const unknown = listUnknownVariables(options.environment)
-  const isWrong = raw.problems.length > 0 || unknown.length > 0
   const {configSchema} = await import('./schema.ts')
   const checked = configSchema.safeParse(merged.settings)
-  if (!checked.success || isWrong) {
+  if (!checked.success || problems.length > 0 || unknown.length > 0) {
     const {formatUnknownVariable, toUsageError} = await import('./problems.ts')
     const issues = checked.success ? [] : checked.error.issues
-    const others = [...raw.problems, ...unknown.map(formatUnknownVariable)]
-    throw toUsageError(issues, others, {...merged, file: path, isLegacy: raw.file?.isLegacy ?? false})
+    const others = [...problems, ...unknown.map(formatUnknownVariable)]
+    throw toUsageError(issues, others, {...merged, file: file?.path, isLegacy: raw?.isLegacy ?? false})
   }
   const config = checked.data
   const volatile = [
     formatVolatileWarning('queue.directory', config.queue.directory) ?? [],
     formatVolatileWarning('state.directory', config.state.directory) ?? [],
   ].flat()
-  return {config, sources: merged.sources, file: path, searched: raw.searched, warnings: [...raw.warnings, ...volatile]}
+  const allWarnings = [...warnings, ...(raw?.warnings ?? []), ...volatile]
+  return {config, sources: merged.sources, file: file?.path, searched, warnings: allWarnings}
 }
 
 /**
@@ -80,27 +82,26 @@ export function requireArchiveUri(loaded: LoadedConfig, server?: string): Archiv
   const own = server !== undefined && Object.hasOwn(servers, server) ? servers[server]?.uri : undefined
   const uri = own ?? s3.uri
   if (uri !== undefined) return uri
-  const place = loaded.file ?? `there is no configuration file (looked at ${loaded.searched.join(', ')})`
-  throw new UsageError(`no bucket is configured: s3.uri is not set, ${loaded.file === undefined ? '' : 'neither in '}${place}`, {
+  const why =
+    loaded.file === undefined
+      ? `there is no configuration file (looked at ${loaded.searched.join(', ')})`
+      : `s3.uri is not set in ${loaded.file}`
+  throw new UsageError(`no bucket is configured: ${why}`, {
     hint: `set s3.uri: s3://bucket/prefix in ${loaded.file ?? SYSTEM_FILE}, or BARMANS3_S3_URI in the environment`,
   })
 }
 
 /**
- * The settings of the configuration file, unchecked: YAML, JSON (which YAML reads), or the old `KEY="value"` file.
- * Throws UsageError when the file is not usable, empty, not a map, or has wrong syntax (with its line).
+ * The settings in the text of the file at `path`, unchecked: YAML, JSON (which YAML reads), or the old `KEY="value"`
+ * file. Throws UsageError when the text is empty, not a map, or has wrong syntax (with its line).
  */
-export async function readRawConfig(location: ConfigLocation): Promise<RawConfig> {
-  const {file, searched, warnings} = await readConfigText(location)
-  if (file === undefined) return {searched, problems: [], warnings}
-  const {path, text} = file
+export async function parseConfigText(path: string, text: string): Promise<RawSettings> {
   if (!/\.(ya?ml|json)$/i.test(path) && isLegacyConf(text)) {
     const legacy = parseLegacyConf(text, path)
-    const file = {path, settings: nestPaths(legacy.settings), isLegacy: true}
-    return {file, searched, problems: legacy.problems, warnings: [...warnings, ...legacy.warnings]}
+    return {...legacy, settings: nestPaths(legacy.settings), isLegacy: true}
   }
   const settings = await parseYaml(path, text)
-  if (isSection(settings)) return {file: {path, settings, isLegacy: false}, searched, problems: [], warnings}
+  if (isSection(settings)) return {settings, isLegacy: false, problems: [], warnings: []}
   throw new UsageError(`the configuration file ${path} is not a map of settings`, {
     hint: 'write lines such as "s3: {uri: s3://bucket/prefix}"; see docs/reference/configuration.md',
   })
