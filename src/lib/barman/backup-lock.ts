@@ -26,19 +26,20 @@ export type ChainLockResult =
  * Takes Barman's id locks (barman: `ServerBackupIdLock`) of the backups `chain`, root to leaf, all or none, without
  * waiting. Held, they keep Barman 3.8 and later from deleting these backups. All of a chain are needed: with only the
  * child's, Barman's retention would delete the root and leave an orphan it chokes on. A missing lock file is made, 0600
- * and owned like the lock directory, since root's own would lock Barman out. Never throws for a lock that cannot be had:
+ * and owned like the lock directory, since any other would lock Barman out, or not at all. Never throws for a lock that cannot be had:
  * the caller goes on without and relies on its check at the end. Do not hold it while the backup is WAITING_FOR_WALS:
  * it would hold up Barman's check-backup.
  */
 export async function lockBackupChain(server: BarmanServer, chain: readonly BackupId[]): Promise<ChainLockResult> {
   const {lockDirectory} = server
   if (lockDirectory === undefined) return unavailable(`the lock directory of server ${server.name} is not known`)
+  if (chain.length === 0) return unavailable('there is no whole chain of backups to lock')
   const held: HeldFlock[] = []
   try {
     const owner = await readOwner(lockDirectory)
     for (const id of chain) {
       const lockPath = path.join(lockDirectory, `.${server.name}-${id}.lock`)
-      const lock = await tryFlock(lockPath, {create: true, mode: 0o600, owner})
+      const lock = await tryFlock(lockPath, {create: mayCreate(owner.uid), mode: 0o600, owner})
       if (lock === undefined) {
         await releaseAll(held)
         return {lock: undefined, reason: 'busy', message: `${lockPath} is held by another process`}
@@ -80,6 +81,12 @@ async function readOwner(directory: string): Promise<{uid: number; gid: number}>
     const reason = isMissing(error) ? 'it does not exist' : (errnoOf(error) ?? messageOf(error))
     throw new BarmanFilesError(`${directory} cannot be looked at: ${reason}`, {cause: error})
   }
+}
+
+/** Another user's file with mode 0600 would lock Barman out, and only root can give files away. */
+function mayCreate(ownerUid: number): boolean {
+  const uid = process.geteuid?.()
+  return uid === 0 || uid === ownerUid
 }
 
 function unavailable(message: string): ChainLockResult {

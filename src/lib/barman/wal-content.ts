@@ -21,7 +21,8 @@ export type WalContent =
 export function inspectWalHead(head: Buffer): WalContent {
   if (head.every((byte) => byte === 0)) return {type: 'empty'}
   const high = head[1]
-  if (high !== 0xd0 && high !== 0xd1) return {type: 'encoded'}
+  // The page's flags are five bits so far: other bits mean that the magic is a coincidence.
+  if ((high !== 0xd0 && high !== 0xd1) || (head.length >= 4 && (head.readUInt16LE(2) & 0xffe0) !== 0)) return {type: 'encoded'}
   if (head.length < WAL_HEAD_BYTES || (head.readUInt16LE(2) & 0x0002) === 0) return {type: 'plain', segmentSizeBytes: undefined, systemId: undefined}
   const segmentSizeBytes = head.readUInt32LE(32)
   return {
