@@ -29,6 +29,7 @@ export function createDryRunStore(inner: ObjectStore): DryRunStore {
     writes,
     limits: inner.limits,
     list: (prefix, options) => inner.list(prefix, options),
+    listDirectories: (prefix, options) => inner.listDirectories(prefix, options),
     head: (key, options) => inner.head(key, options),
     get: (key, options) => inner.get(key, options),
     getStream: (key, options) => inner.getStream(key, options),

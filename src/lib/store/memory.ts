@@ -1,7 +1,6 @@
-import {createHash} from 'node:crypto'
-import {StoreRefusedError} from '../errors.ts'
 import {crc32c} from './checksum.ts'
 import {compareKeys} from './key-order.ts'
+import {etagOf, etagOfParts, joinParts, readChunks, refused, type MemoryUpload} from './memory-content.ts'
 import type {
   DeleteFailure,
   ListedObject,
@@ -32,13 +31,6 @@ export interface MemoryObject {
   readonly lastModified: Date
 }
 
-/** An open multipart upload of the memory store. */
-export interface MemoryUpload {
-  readonly key: ObjectKey
-  readonly options: UploadOptions
-  readonly parts: Map<number, {readonly body: Buffer; readonly etag: string; readonly crc32c: number}>
-}
-
 export interface MemoryStoreOptions {
   /** Defaults: parts of 5 MiB to 5 GiB, at most 10,000. Tests set `minPartBytes` to 1 to upload small parts. */
   readonly limits?: Partial<StoreLimits>
@@ -58,8 +50,6 @@ export interface MemoryStore extends ObjectStore {
   readonly objects: Map<string, MemoryObject>
   readonly uploads: Map<string, MemoryUpload>
 }
-
-const CHUNK_BYTES = 64 * 1024
 
 /** An object store in memory that keeps the contract: for tests. */
 export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore {
@@ -92,6 +82,17 @@ class ObjectsInMemory implements MemoryStore {
       const object = this.objects.get(key)
       if (object) yield {key: object.key, sizeBytes: object.body.length, lastModified: object.lastModified}
     }
+  }
+
+  async listDirectories(prefix: string, options: {signal?: AbortSignal} = {}): Promise<string[]> {
+    await this.#answer('ListObjectsV2', options.signal)
+    const names = new Set<string>()
+    for (const key of this.objects.keys()) {
+      const end = key.startsWith(prefix) ? key.indexOf('/', prefix.length) : -1
+      if (end > prefix.length) names.add(key.slice(prefix.length, end))
+    }
+
+    return [...names].sort(compareKeys)
   }
 
   async head(key: ObjectKey, options: {signal?: AbortSignal} = {}): Promise<ObjectStat | undefined> {
@@ -138,7 +139,7 @@ class ObjectsInMemory implements MemoryStore {
     this.#verify(key, content, options.crc32c)
     const existing = this.objects.get(key)
     if (options.ifAbsent && existing) return existing.body.equals(content) ? 'stored' : 'exists'
-    this.#store(key, content, md5(content), options)
+    this.#store(key, content, etagOf(content), options)
     return 'stored'
   }
 
@@ -161,7 +162,7 @@ class ObjectsInMemory implements MemoryStore {
     await this.#answer('CopyObject', options.signal)
     const object = this.objects.get(source)
     if (!object) return false
-    this.#store(key, object.body, md5(object.body), options)
+    this.#store(key, object.body, etagOf(object.body), options)
     return true
   }
 
@@ -191,7 +192,7 @@ class ObjectsInMemory implements MemoryStore {
     const content = Buffer.from(body)
     if (content.length > this.limits.maxPartBytes) throw refused('EntityTooLarge', `part ${partNumber} of ${key} is too large`)
     const sum = this.#verify(key, content, options.crc32c)
-    const part = {body: content, etag: md5(content), crc32c: sum}
+    const part = {body: content, etag: etagOf(content), crc32c: sum}
     upload.parts.set(partNumber, part)
     return {partNumber, sizeBytes: content.length, etag: part.etag, crc32c: sum}
   }
@@ -211,26 +212,10 @@ class ObjectsInMemory implements MemoryStore {
       throw refused('NoSuchUpload', `the upload of ${key} is not open any more`)
     }
 
-    const bodies = parts.map((part, index) => {
-      const kept = upload.parts.get(part.partNumber)
-      const previous = parts[index - 1]
-      if (previous && previous.partNumber >= part.partNumber) throw refused('InvalidPartOrder', `the parts of ${key} are not in order`)
-      if (!kept || kept.etag !== part.etag || kept.crc32c !== part.crc32c) {
-        throw refused('InvalidPart', `part ${part.partNumber} of ${key} is not the one that was sent`)
-      }
-
-      if (index < parts.length - 1 && kept.body.length < this.limits.minPartBytes) {
-        throw refused('EntityTooSmall', `part ${part.partNumber} of ${key} has only ${kept.body.length} bytes`)
-      }
-
-      return kept.body
-    })
-    if (bodies.length === 0) throw refused('MalformedXML', `the upload of ${key} has no parts`)
-    const content = Buffer.concat(bodies)
+    const content = joinParts(upload, parts, this.limits.minPartBytes)
     this.#verify(key, content, whole.crc32c)
     if (content.length !== whole.sizeBytes) throw refused('InvalidRequest', `${key} has ${content.length} bytes, not ${whole.sizeBytes}`)
-    const digests = Buffer.concat(parts.map((part) => Buffer.from(part.etag.slice(1, -1), 'hex')))
-    this.#store(key, content, `"${createHash('md5').update(digests).digest('hex')}-${parts.length}"`, upload.options)
+    this.#store(key, content, etagOfParts(parts), upload.options)
     this.uploads.delete(uploadId)
   }
 
@@ -294,19 +279,4 @@ class ObjectsInMemory implements MemoryStore {
       lastModified: now?.() ?? new Date(),
     })
   }
-}
-
-async function* readChunks(body: Buffer, signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
-  for (let begin = 0; begin < body.length; begin += CHUNK_BYTES) {
-    signal?.throwIfAborted()
-    yield Buffer.from(body.subarray(begin, begin + CHUNK_BYTES))
-  }
-}
-
-function md5(content: Buffer): string {
-  return `"${createHash('md5').update(content).digest('hex')}"`
-}
-
-function refused(storeCode: string, message: string): StoreRefusedError {
-  return new StoreRefusedError(message, {storeCode, scope: 'request'})
 }
