@@ -41,7 +41,7 @@ export interface BackupInfo {
   readonly timeline: number | undefined
   /** PostgreSQL's version number, such as 150020 for 15.20 or 90224 for 9.2.24. */
   readonly version: number | undefined
-  /** 16 MiB when the file does not say (before Barman 2.4); undefined when it says something impossible. */
+  /** 16 MiB when the file is whole and does not say (before Barman 2.4); undefined when it says something impossible. */
   readonly xlogSegmentSizeBytes: number | undefined
   /** Text, because it passes 2^53. Missing before Barman 2.10. */
   readonly systemId: string | undefined
@@ -89,10 +89,7 @@ export function parseBackupInfo(text: string): BackupInfo {
     endXlog: values.read('end_xlog', parseLsnText),
     timeline: values.read('timeline', parseCount),
     version: values.read('version', parseCount),
-    xlogSegmentSizeBytes:
-      values.text('xlog_segment_size') === undefined
-        ? DEFAULT_SEGMENT_SIZE_BYTES
-        : values.read('xlog_segment_size', parseSegmentSize),
+    xlogSegmentSizeBytes: isBeforeSegmentSize(fields) ? DEFAULT_SEGMENT_SIZE_BYTES : values.read('xlog_segment_size', parseSegmentSize),
     systemId: values.read('systemid', (value) => (/^\d+$/.test(unquote(value)) ? unquote(value) : undefined)),
     mode: values.text('mode'),
     compression: values.text('compression'),
@@ -218,6 +215,11 @@ function parseSegmentName(text: string): string | undefined {
 function parseLsnText(text: string): string | undefined {
   const lsn = parseLsn(text)
   return lsn === undefined ? undefined : formatLsn(lsn)
+}
+
+/** Whether the file is of a Barman before 2.4. Its last key was `version`; a file without that has lost its end. */
+function isBeforeSegmentSize(fields: ReadonlyMap<string, string>): boolean {
+  return fields.has('version') && !fields.has('xlog_segment_size')
 }
 
 function parseSegmentSize(text: string): number | undefined {

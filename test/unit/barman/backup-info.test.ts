@@ -178,8 +178,10 @@ describe('parseBackupInfo', () => {
     expect([info.tablespaces, info.childrenBackupIds]).to.deep.equal([[], []])
     expect(info.fields.get('begin_time')).to.equal('soon')
   })
-  it('takes 16 MiB when the file does not name the segment size', () => {
-    expect(parseBackupInfo('status=DONE\n').xlogSegmentSizeBytes).to.equal(16_777_216)
+  it('takes 16 MiB when an old file does not name the segment size, but not when its end is lost', () => {
+    expect(parseBackupInfo('status=DONE\nversion=90603\n').xlogSegmentSizeBytes).to.equal(16_777_216)
+    expect(parseBackupInfo('status=DONE\nsystemid=1\n').xlogSegmentSizeBytes).to.equal(undefined)
+    expect(parseBackupInfo('status=EMPTY\nversion=None\nxlog_segment_size=None\n').xlogSegmentSizeBytes).to.equal(undefined)
     expect(parseBackupInfo('status=DONE\nxlog_segment_size=1048576\n').xlogSegmentSizeBytes).to.equal(1_048_576)
   })
   it('never makes a number of the system id', () => {
