@@ -1,0 +1,216 @@
+import {join} from 'node:path'
+import {formatBackupRecord, summarizeBackupInfo, type BackupRecord} from '../archive/backup-record.ts'
+import {formatBackupPath} from '../archive/backup-path.ts'
+import type {StartedMarker} from '../archive/markers.ts'
+import {lockBackupChain, type ChainLock} from '../barman/backup-lock.ts'
+import type {BackupId} from '../barman/backup-id.ts'
+import {backupIdentity, sameIdentity, type BackupIdentity} from '../barman/backup-info.ts'
+import {readBackup, type CatalogBackup} from '../barman/catalog.ts'
+import {BarmanFilesError, ConflictError, PartialError} from '../errors.ts'
+import {checkClaim, claimBackup} from './claim.ts'
+import {copyTree, failedFilesError, type CopiedTree} from './copy-tree.ts'
+import {checkTreeUnchanged} from './end-check.ts'
+import {LocalFileError} from './file-errors.ts'
+import {JournalWriter, journalDirectory, removeJournal, type JournalBinding} from './journal.ts'
+import {compareListing} from './listing-check.ts'
+import {uploadManifest, type StoredManifest} from './manifest-upload.ts'
+import {MetadataNotes, readMetadataFiles} from './metadata-sync.ts'
+import {readRecord} from './remote-records.ts'
+import type {ServerContext} from './server-context.ts'
+
+/** Files that come while a finished backup is copied (Barman's own manifest) are copied too, so many times. */
+const MAX_ROUNDS = 3
+
+export interface BackupCopyOptions {
+  /** Of the server, for backups that do not say it themselves. */
+  readonly systemId: string | undefined
+  /** Ids of the backup's chain, root to leaf, as the catalogue has it; undefined when an ancestor is missing. */
+  readonly chain: readonly BackupId[] | undefined
+  readonly hadLegacyData: boolean
+  readonly adopt: boolean
+  readonly notes: MetadataNotes
+}
+
+/**
+ * Copies one finished backup and, when everything is in S3 and nothing changed meanwhile, records it. Whatever goes
+ * wrong before the record is written leaves no record.
+ * @param backup as just read, with status WAITING_FOR_WALS or DONE
+ */
+export async function copyBackup(context: ServerContext, backup: CatalogBackup, options: BackupCopyOptions): Promise<BackupRecord> {
+  const copy = new BackupCopy(context, backup, options)
+  try {
+    return await copy.run()
+  } finally {
+    await copy.releaseLock()
+  }
+}
+
+class BackupCopy {
+  readonly #context: ServerContext
+  readonly #options: BackupCopyOptions
+  readonly #identity: BackupIdentity
+  readonly #root: string
+  readonly #id: BackupId
+  #backup: CatalogBackup
+  #lock: ChainLock | undefined
+
+  constructor(context: ServerContext, backup: CatalogBackup, options: BackupCopyOptions) {
+    this.#context = context
+    this.#options = options
+    this.#backup = backup
+    this.#id = backup.id
+    this.#root = join(context.server.basebackupsDirectory, backup.id)
+    this.#identity = identityOf(backup, options.systemId)
+  }
+
+  async run(): Promise<BackupRecord> {
+    const {adopt, hadLegacyData} = this.#options
+    await this.#lockIfDone()
+    const marker = await claimBackup(this.#context, {backupId: this.#id, identity: this.#identity, hadLegacyData, adopt})
+    const journal = await this.#copyUntilStable()
+    const manifest = await uploadManifest(this.#context, this.#id, () => journal.read())
+    await this.#putMetadata()
+    await checkClaim(this.#context, marker)
+    const record = await this.#putRecord(marker, manifest)
+    await removeJournal(journal.directory, this.#id)
+    return record
+  }
+
+  async releaseLock(): Promise<void> {
+    await this.#lock?.release()
+    this.#lock = undefined
+  }
+
+  /**
+   * Barman's own lock keeps it from deleting the backup meanwhile. Never taken while the backup is WAITING_FOR_WALS: that
+   * would hold up Barman's check-backup. Without the lock the check at the end decides.
+   */
+  async #lockIfDone(): Promise<void> {
+    const {server, progress} = this.#context
+    if (this.#lock || this.#backup.info?.status !== 'DONE') return
+    if (!this.#options.chain) {
+      progress.event('copied without lock', {backup: this.#id, reason: 'its chain is not whole here'})
+      return
+    }
+    const result = await lockBackupChain(server, this.#options.chain)
+    if (!result.lock) {
+      progress.event('copied without lock', {backup: this.#id, reason: result.message})
+      return
+    }
+    this.#lock = result.lock
+    // Only now nothing can change any more, so what was read before may be old.
+    this.#backup = await this.#readAgain()
+  }
+
+  /** The tree in S3 and unchanged on disk, and the bucket's listing agreeing with it. */
+  async #copyUntilStable(): Promise<JournalWriter> {
+    const {server, stateDirectory, progress} = this.#context
+    const directory = journalDirectory(stateDirectory, server.name)
+    for (let isRetry = false; ; isRetry = true) {
+      const {journal, tree} = await this.#copyRounds(directory)
+      const difference = await compareListing(this.#context, this.#id, () => journal.read())
+      if (difference && difference.foreign.count > 0) {
+        progress.warn(`${difference.foreign.count} objects below base/${this.#id}/ do not belong to the backup, such as "${difference.foreign.keys[0]}"`)
+      }
+      if (!difference || difference.missing.count === 0) return journal
+      // What the journal took for sent may be gone since: then everything is sent once more.
+      if (isRetry || tree.sentFiles === tree.files) {
+        throw new PartialError(
+          `backup ${this.#id}: ${difference.missing.count} objects that were sent are not listed, such as "${difference.missing.keys[0]}"`, {
+            hint: 'the backup is not recorded as complete; run again',
+          })
+      }
+      await removeJournal(directory, this.#id)
+    }
+  }
+
+  async #copyRounds(directory: string): Promise<{journal: JournalWriter; tree: CopiedTree}> {
+    const {progress} = this.#context
+    for (let round = 1; ; round++) {
+      progress.phase(`base backup ${this.#id}`)
+      progress.total(estimate(this.#backup))
+      const journal = await JournalWriter.open(directory, this.#id, this.#binding())
+      const tree = await copyTree(this.#context, this.#id, this.#root, journal)
+      if (tree.failureCount > 0) throw failedFilesError(this.#id, tree)
+      this.#backup = await this.#readAgain()
+      await this.#lockIfDone()
+      const {pool, partSizeBytes, signal} = this.#context
+      const added = await checkTreeUnchanged(this.#root, journal.read(), {pool, partSizeBytes, signal})
+      if (added.length === 0) return {journal, tree}
+      if (round === MAX_ROUNDS) {
+        throw new LocalFileError('changed', formatBackupPath(added[0]!), {detail: 'files keep coming into a finished backup'})
+      }
+      progress.event('files came meanwhile', {backup: this.#id, count: added.length})
+    }
+  }
+
+  #binding(): JournalBinding {
+    const {archiveUri, server, writer} = this.#context
+    return {server: server.name, backupId: this.#id, archiveUri, writer: writer.id, layout: 'mirror', ...this.#identity}
+  }
+
+  /**
+   * The backup as Barman has it now.
+   * @throws BarmanFilesError when it is gone, being deleted, or another one by now
+   */
+  async #readAgain(): Promise<CatalogBackup> {
+    const backup = await readBackup(this.#context.server, this.#id)
+    const aborted = {hint: 'nothing was recorded for it in S3'}
+    if (!backup?.info || !backup.hasDataDirectory) throw new BarmanFilesError(`backup ${this.#id} was deleted by Barman while it was copied`, aborted)
+    if (backup.deleteMarkerPath !== undefined) throw new BarmanFilesError(`backup ${this.#id} is being deleted by Barman`, aborted)
+    if (!sameIdentity(identityOf(backup, this.#options.systemId), this.#identity)) {
+      throw new ConflictError(`backup ${this.#id} became another backup while it was copied`, aborted)
+    }
+    if (backup.info.status === 'FAILED') {
+      this.#context.progress.warn(`Barman says FAILED of backup ${this.#id} by now: ${backup.info.error ?? 'a WAL it needs is missing'}`)
+    }
+    return backup
+  }
+
+  async #putMetadata(): Promise<void> {
+    const {store, signal} = this.#context
+    this.#backup = await this.#readAgain()
+    for (const {key, bytes} of await readMetadataFiles(this.#context, this.#backup)) {
+      await store.put(key, bytes, {kind: 'meta', signal})
+      this.#options.notes.set(key, bytes)
+    }
+  }
+
+  async #putRecord(marker: StartedMarker, manifest: StoredManifest): Promise<BackupRecord> {
+    const {store, keys, clock, signal, server} = this.#context
+    const info = this.#backup.info
+    if (!info) throw new BarmanFilesError(`backup ${this.#id} has no readable backup.info any more`)
+    const record: BackupRecord = {
+      server: server.name,
+      backupId: this.#id,
+      identity: this.#identity,
+      writer: marker.writer,
+      attempt: marker.attempt,
+      startedAt: marker.startedAt,
+      completedAt: clock.now().toISOString(),
+      layout: 'mirror',
+      features: ['mirror'],
+      summary: summarizeBackupInfo(info),
+      counts: manifest.counts,
+      manifest: {key: keys.relative(keys.manifest(this.#id)), sizeBytes: manifest.sizeBytes, sha256: manifest.sha256},
+      owners: [],
+      vouchers: [],
+    }
+    const key = keys.record(this.#id)
+    const outcome = await store.put(key, formatBackupRecord(record), {kind: 'meta', contentType: 'application/json', ifAbsent: true, signal})
+    if (outcome === 'stored') return record
+    const present = await readRecord(this.#context, this.#id)
+    if (present?.attempt === marker.attempt) return present
+    throw new ConflictError(`backup ${this.#id} has been recorded by ${present?.writer.host ?? 'another run'} meanwhile; nothing was replaced`)
+  }
+}
+
+/** Who a backup is, with the server's system identifier where its own file has none. */
+export function identityOf(backup: CatalogBackup, systemId: string | undefined): BackupIdentity {
+  if (!backup.info) throw new BarmanFilesError(`backup ${backup.id} has no readable backup.info: ${backup.problem ?? 'it is missing'}`)
+  return backupIdentity(backup.info, systemId)
+}
+
+function estimate(backup: CatalogBackup): {bytes?: number} {
+  return backup.info?.sizeBytes === undefined ? {} : {bytes: backup.info.sizeBytes}
+}

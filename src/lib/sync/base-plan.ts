@@ -1,0 +1,57 @@
+import type {RemoteBackupState} from '../archive/backup-state.ts'
+import type {CatalogBackup} from '../barman/catalog.ts'
+
+/**
+ * What is to be done with one backup. `copy`: send it. `done`: it is in S3. `wait`: not finished in Barman yet, look again
+ * next time. `refuse`: it can never be sent as it is. `skip`: left alone on purpose.
+ */
+export interface BaseDecision {
+  readonly action: 'copy' | 'done' | 'wait' | 'refuse' | 'skip'
+  readonly reason: string
+}
+
+/**
+ * | on Barman's disk | in S3 | decision |
+ * |---|---|---|
+ * | – | complete | `done` (the caller compares the identity) |
+ * | gone, unreadable, being deleted, in snapshots, without data | any other | `refuse` |
+ * | FAILED, or a status nobody knows | any other | `refuse` |
+ * | EMPTY, STARTED, SYNCING | any other | `wait` |
+ * | WAITING_FOR_WALS, DONE | tombstone, legacy | `skip`, with `again` `copy` |
+ * | WAITING_FOR_WALS, DONE | absent, incomplete | `copy` |
+ *
+ * WAITING_FOR_WALS is what every hook sees since Barman 2.5 (barman: `backup.backup`), and means that the data is whole.
+ */
+export function decideBackup(
+  backup: CatalogBackup | undefined, remote: RemoteBackupState, {again}: {readonly again: boolean},
+): BaseDecision {
+  if (remote === 'complete') return {action: 'done', reason: 'it is in S3 already'}
+  if (!backup) return {action: 'refuse', reason: 'Barman has no such backup (any more)'}
+  const local = decideLocal(backup)
+  if (local) return local
+  if (remote === 'deleting' && !again) return {action: 'skip', reason: 'it was deleted in S3 on purpose; --again lifts that'}
+  if (remote === 'legacy' && !again) return {action: 'skip', reason: 'the old scripts copied it, unproven; --again sends it anew'}
+  return {action: 'copy', reason: remote === 'incomplete' ? 'an earlier copy was not finished' : 'it is not in S3'}
+}
+
+function decideLocal(backup: CatalogBackup): BaseDecision | undefined {
+  const {info} = backup
+  if (!info) return {action: 'refuse', reason: backup.problem ?? 'its backup.info cannot be read'}
+  if (backup.deleteMarkerPath !== undefined) return {action: 'refuse', reason: 'Barman is deleting it'}
+  switch (info.status) {
+    case 'EMPTY':
+    case 'STARTED':
+    case 'SYNCING':
+      return {action: 'wait', reason: `not finished in Barman: ${info.status}`}
+    case 'FAILED':
+      return {action: 'refuse', reason: `FAILED in Barman${info.error ? `: ${info.error}` : ''}`}
+    case 'DONE':
+    case 'WAITING_FOR_WALS':
+      break
+    default:
+      return {action: 'refuse', reason: 'its status in backup.info is not understood'}
+  }
+  if (info.hasSnapshots) return {action: 'refuse', reason: 'its data is in cloud disk snapshots, not in Barman\'s directory'}
+  if (!backup.hasDataDirectory) return {action: 'refuse', reason: 'its data directory is missing'}
+  return undefined
+}

@@ -1,0 +1,48 @@
+import {EXIT, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
+import {exitCodeOf, messageOf} from '../errors.ts'
+
+export interface BackupOutcome {
+  readonly backupId: string
+  /** Where the wish came from. */
+  readonly origin: 'queue' | 'scan' | 'command'
+  readonly outcome: 'copied' | 'already-complete' | 'not-finished' | 'refused' | 'skipped' | 'failed' | 'planned'
+  readonly reason: string | undefined
+  /** Of the whole backup; only when it was copied or planned. */
+  readonly files: number | undefined
+  readonly bytes: number | undefined
+  readonly exitCode: ExitCode
+}
+
+export interface StopReason {
+  readonly code: string
+  readonly message: string
+  readonly hint: string | undefined
+}
+
+export interface BaseSyncResult {
+  readonly server: string
+  readonly backups: readonly BackupOutcome[]
+  /** Keys of metadata that had changed in Barman and were written again. */
+  readonly metadataUpdated: number
+  /** Queue entries that are no valid tasks and were set aside. */
+  readonly brokenTasks: readonly string[]
+  readonly isDryRun: boolean
+  /** What stopped the whole run early. */
+  readonly stoppedBy: StopReason | undefined
+  readonly exitCode: ExitCode
+}
+
+/** The exit code of a base sync of one server. */
+export function baseSyncExitCode(
+  backups: readonly BackupOutcome[], facts: {readonly brokenTasks: number; readonly failure: BarmansError | undefined},
+): ExitCode {
+  return worstExitCode([
+    ...backups.map(({exitCode}) => exitCode),
+    facts.brokenTasks > 0 ? EXIT.partial : EXIT.ok,
+    facts.failure ? exitCodeOf(facts.failure) : EXIT.ok,
+  ])
+}
+
+export function stopReasonOf(failure: BarmansError | undefined): StopReason | undefined {
+  return failure && {code: failure.code, message: messageOf(failure), hint: failure.hint}
+}

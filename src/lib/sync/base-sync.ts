@@ -1,0 +1,271 @@
+import {parseBackupId, type BackupId} from '../barman/backup-id.ts'
+import {sameIdentity} from '../barman/backup-info.ts'
+import {backupChain, readBackup, readCatalog, type BarmanCatalog, type CatalogBackup} from '../barman/catalog.ts'
+import {
+  BarmanFilesError, BarmansError, ConflictError, EXIT, InterruptedError, StoreRefusedError, StoreUnreachableError, exitCodeOf, messageOf,
+  type ExitCode,
+} from '../errors.ts'
+import {acquireServerLock} from '../local/server-lock.ts'
+import type {QueueTask} from '../queue/task.ts'
+import {copyBackup, identityOf} from './backup-copy.ts'
+import {decideBackup} from './base-plan.ts'
+import {baseSyncExitCode, stopReasonOf, type BackupOutcome, type BaseSyncResult} from './base-result.ts'
+import {deleteObject} from './delete-object.ts'
+import {removeVanishedJournals} from './journal-cleanup.ts'
+import {MetadataNotes, syncMetadata} from './metadata-sync.ts'
+import type {QueueAccess} from './queue-access.ts'
+import {RemoteBackups} from './remote-backups.ts'
+import {guardSystemId, type GuardedIdentity} from './remote-identity.ts'
+import {readRecord} from './remote-records.ts'
+import type {ServerContext} from './server-context.ts'
+import {walkBackupTree} from './tree-walk.ts'
+
+export interface BaseSyncOptions {
+  /** The server's queue, unless only named backups are wanted. */
+  readonly queue: QueueAccess | undefined
+  /** Only these backups. */
+  readonly backupIds: readonly string[] | undefined
+  /** Take what the hook missed, too. */
+  readonly scan: boolean
+  /** Send again what was deleted in S3 or copied by the old scripts. */
+  readonly again: boolean
+  /** Take over what another installation began. */
+  readonly adopt: boolean
+  readonly isDryRun: boolean
+}
+
+/**
+ * Copies base backups of one server: the queue's, then every finished one that is not in S3, or only those named. One
+ * backup's failure does not stop the others; what would stop them all (credentials, bucket, network, a signal) does.
+ * @throws LockedError, BarmanFilesError (no catalogue), ConflictError (another cluster): nothing was begun
+ */
+export async function syncBase(context: ServerContext, options: BaseSyncOptions): Promise<BaseSyncResult> {
+  if (options.isDryRun) return await new BaseSync(context, options).run()
+  const {clock, signal, stateDirectory, server} = context
+  const lock = await acquireServerLock(stateDirectory, server.name, 'base', {clock, signal})
+  try {
+    return await new BaseSync(context, options).run()
+  } finally {
+    await lock.release()
+  }
+}
+
+class BaseSync {
+  readonly #context: ServerContext
+  readonly #options: BaseSyncOptions
+  readonly #outcomes: BackupOutcome[] = []
+  readonly #brokenTasks: string[] = []
+  #metadataUpdated = 0
+  #identity: GuardedIdentity = {systemId: undefined, hasIdentityFile: false}
+
+  constructor(context: ServerContext, options: BaseSyncOptions) {
+    this.#context = context
+    this.#options = options
+  }
+
+  async run(): Promise<BaseSyncResult> {
+    const {server, signal, progress} = this.#context
+    const {queue, isDryRun} = this.#options
+    if (!isDryRun) await queue?.recover()
+    progress.phase(`base backups of ${server.name}: compare`)
+    const catalog = await readCatalog(server, {signal})
+    this.#identity = await guardSystemId(this.#context, catalog)
+    const remote = await RemoteBackups.load(this.#context)
+    const notes = await MetadataNotes.load(this.#context)
+    let failure: BarmansError | undefined
+    try {
+      await this.#work(catalog, remote, notes)
+      await this.#carryMetadata(remote, notes)
+      if (!isDryRun) await removeVanishedJournals(this.#context, catalog)
+    } catch (error) {
+      if (!(error instanceof BarmansError)) throw error
+      failure = error
+    } finally {
+      if (!isDryRun) await notes.save()
+    }
+    return {
+      server: server.name,
+      backups: this.#outcomes,
+      metadataUpdated: this.#metadataUpdated,
+      brokenTasks: this.#brokenTasks,
+      isDryRun,
+      stoppedBy: stopReasonOf(failure),
+      exitCode: baseSyncExitCode(this.#outcomes, {brokenTasks: this.#brokenTasks.length, failure}),
+    }
+  }
+
+  async #work(catalog: BarmanCatalog, remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
+    const {backupIds, queue, scan} = this.#options
+    if (backupIds) {
+      for (const backupId of backupIds) await this.#handle(backupId, 'command', remote, notes)
+      return
+    }
+    if (queue) await this.#drain(queue, remote, notes)
+    if (scan) await this.#scan(catalog, remote, notes)
+  }
+
+  async #drain(queue: QueueAccess, remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
+    const {isDryRun} = this.#options
+    if (isDryRun) {
+      for (const task of await queue.waiting()) await this.#handle(task.backupId, 'queue', remote, notes)
+      return
+    }
+    this.#brokenTasks.push(...(await queue.setBrokenAside()))
+    for (const name of this.#brokenTasks) this.#context.progress.fail(`"${name}" in the queue is no valid task; it was set aside`)
+    const putBack = new Set<string>()
+    for (let task = await queue.takeNext(putBack); task; task = await queue.takeNext(putBack)) {
+      await this.#drainTask(queue, task, putBack, remote, notes)
+    }
+  }
+
+  async #drainTask(queue: QueueAccess, task: QueueTask, putBack: Set<string>, remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
+    let outcome: BackupOutcome
+    try {
+      outcome = await this.#handle(task.backupId, 'queue', remote, notes)
+    } catch (error) {
+      // What stops the whole run says nothing about this backup: it stays in the queue.
+      await queue.putBack(task, error instanceof BarmansError ? error.code : 'BUG', messageOf(error))
+      throw error
+    }
+    switch (outcome.outcome) {
+      case 'copied':
+      case 'already-complete':
+      case 'skipped':
+      case 'planned':
+        await queue.finish(task)
+        break
+      case 'refused':
+        await queue.fail(task, 'REFUSED', outcome.reason ?? 'it cannot be copied')
+        break
+      case 'not-finished':
+        putBack.add(task.backupId)
+        await queue.putBack(task, 'NOT_FINISHED', outcome.reason ?? 'not finished in Barman')
+        break
+      case 'failed':
+        if (outcome.exitCode === EXIT.conflict) {
+          await queue.fail(task, 'CONFLICT', outcome.reason ?? 'conflict')
+        } else {
+          putBack.add(task.backupId)
+          await queue.putBack(task, 'FAILED', outcome.reason ?? 'failed')
+        }
+    }
+  }
+
+  /** What the hook missed: hooks do not fire on passive nodes, nor when the backup process was killed. */
+  async #scan(catalog: BarmanCatalog, remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
+    const handled = new Set(this.#outcomes.map(({backupId}) => backupId))
+    for (const {id, info, problem} of catalog.backups) {
+      if (handled.has(id) || remote.files.recorded.has(id)) continue
+      if (!info) {
+        this.#add(id, 'scan', 'failed', {reason: problem ?? 'its backup.info cannot be read', exitCode: EXIT.barmanFiles})
+        continue
+      }
+      const {action} = decideBackup(await readBackup(this.#context.server, id), await remote.state(id), {again: false})
+      if (action === 'copy') await this.#handle(id, 'scan', remote, notes)
+    }
+  }
+
+  async #handle(backupId: string, origin: BackupOutcome['origin'], remote: RemoteBackups, notes: MetadataNotes): Promise<BackupOutcome> {
+    try {
+      return await this.#handleChecked(backupId, origin, remote, notes)
+    } catch (error) {
+      const stops = error instanceof InterruptedError || error instanceof StoreUnreachableError
+        || (error instanceof StoreRefusedError && error.scope === 'run')
+      if (stops || !(error instanceof BarmansError)) throw error
+      this.#context.progress.fail(messageOf(error))
+      return this.#add(backupId, origin, 'failed', {reason: messageOf(error), exitCode: exitCodeOf(error)})
+    }
+  }
+
+  async #handleChecked(text: string, origin: BackupOutcome['origin'], remote: RemoteBackups, notes: MetadataNotes): Promise<BackupOutcome> {
+    const {again} = this.#options
+    const id = parseBackupId(text)
+    if (!id) return this.#refuse(text, origin, 'that is no backup id')
+    const backup = await readBackup(this.#context.server, id)
+    const {action, reason} = decideBackup(backup, await remote.state(id), {again})
+    switch (action) {
+      case 'refuse': return this.#refuse(id, origin, reason)
+      case 'wait': return this.#add(id, origin, 'not-finished', {reason, exitCode: origin === 'command' ? EXIT.partial : EXIT.ok})
+      case 'skip': return this.#add(id, origin, 'skipped', {reason})
+      case 'done':
+        await this.#checkSameBackup(id, backup)
+        return this.#add(id, origin, 'already-complete', {reason})
+      case 'copy':
+        if (!backup) throw new BarmanFilesError(`backup ${id} is gone`)
+        return await this.#copy(id, backup, reason, origin, remote, notes)
+    }
+  }
+
+  #refuse(backupId: string, origin: BackupOutcome['origin'], reason: string): BackupOutcome {
+    this.#context.progress.fail(`backup ${backupId} cannot be copied: ${reason}`)
+    return this.#add(backupId, origin, 'refused', {reason, exitCode: origin === 'command' ? EXIT.barmanFiles : EXIT.partial})
+  }
+
+  /** @throws ConflictError when S3 has another backup under this id */
+  async #checkSameBackup(id: BackupId, backup: CatalogBackup | undefined): Promise<void> {
+    const record = await readRecord(this.#context, id)
+    if (!record || !backup?.info || sameIdentity(record.identity, identityOf(backup, this.#identity.systemId))) return
+    throw new ConflictError(
+      `backup ${id} in S3, written by ${record.writer.host}, is another backup with the same id: begun ${record.identity.beginTime ?? '?'} at `
+      + `${record.identity.beginXlog ?? '?'}, here ${backup.info.beginTimeText ?? '?'} at ${backup.info.beginXlog ?? '?'}; nothing was replaced`, {
+        hint: 'two Barman hosts must not share one place: set servers.<name>.uri on one of them',
+      })
+  }
+
+  async #copy(
+    id: BackupId, backup: CatalogBackup, reason: string, origin: BackupOutcome['origin'], remote: RemoteBackups, notes: MetadataNotes,
+  ): Promise<BackupOutcome> {
+    const {server, keys, signal} = this.#context
+    if (this.#options.isDryRun) {
+      let files = 0
+      let bytes = 0
+      for await (const entry of walkBackupTree(`${server.basebackupsDirectory}/${id}`, signal)) {
+        if (entry.type !== 'file') continue
+        files++
+        bytes += entry.sizeBytes
+      }
+      return this.#add(id, origin, 'planned', {reason, files, bytes})
+    }
+    if (remote.files.tombstoned.has(id)) await deleteObject(this.#context, keys.tombstone(id), 'the backup stays deleted in S3; nothing was sent')
+    // Read anew: the catalogue may have changed since the run began, and a chain must be the present one.
+    const chain = backupChain(await readCatalog(server, {signal}), id)?.map((member) => member.id)
+    const record = await copyBackup(this.#context, backup, {
+      systemId: this.#identity.systemId, chain, hadLegacyData: await remote.hasUnannouncedData(id), adopt: this.#options.adopt, notes,
+    })
+    this.#context.progress.event('backup copied', {backup: id, files: record.counts.files, bytes: record.counts.sourceBytes})
+    return this.#add(id, origin, 'copied', {reason, files: record.counts.files, bytes: record.counts.sourceBytes})
+  }
+
+  /** Later changes of metadata, of every backup that this installation recorded. */
+  async #carryMetadata(remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
+    const {server, signal, writer, progress} = this.#context
+    const catalog = await readCatalog(server, {signal})
+    for (const backup of catalog.backups) {
+      if (!remote.files.recorded.has(backup.id) || remote.files.tombstoned.has(backup.id) || !backup.info) continue
+      try {
+        if (!(await notes.isOwn(backup.id, async () => await this.#isOurs(backup, writer.id)))) continue
+        this.#metadataUpdated += (await syncMetadata(this.#context, backup, notes, this.#options.isDryRun)).length
+      } catch (error) {
+        if (!(error instanceof BarmanFilesError || error instanceof ConflictError || (error instanceof StoreRefusedError && error.scope === 'request'))) throw error
+        progress.fail(`metadata of backup ${backup.id}: ${messageOf(error)}`)
+        this.#add(backup.id, 'scan', 'failed', {reason: messageOf(error), exitCode: exitCodeOf(error)})
+      }
+    }
+  }
+
+  async #isOurs(backup: CatalogBackup, writerId: string): Promise<boolean> {
+    const record = await readRecord(this.#context, backup.id)
+    return record !== undefined && record.writer.id === writerId && sameIdentity(record.identity, identityOf(backup, this.#identity.systemId))
+  }
+
+  #add(
+    backupId: string, origin: BackupOutcome['origin'], outcome: BackupOutcome['outcome'],
+    rest: {reason?: string | undefined; files?: number; bytes?: number; exitCode?: ExitCode},
+  ): BackupOutcome {
+    const added: BackupOutcome = {
+      backupId, origin, outcome, reason: rest.reason, files: rest.files, bytes: rest.bytes, exitCode: rest.exitCode ?? EXIT.ok,
+    }
+    this.#outcomes.push(added)
+    return added
+  }
+}

@@ -1,0 +1,74 @@
+/** Bounded parallel work with backpressure: nothing here ever holds more than `limit` (or `window`) items. */
+
+/**
+ * Calls `work` for every item, at most `limit` at a time. When one call rejects, no further item is begun, those under
+ * way are awaited, and the first rejection is thrown.
+ */
+export async function forEachConcurrently<Item>(
+  items: Iterable<Item> | AsyncIterable<Item>,
+  limit: number,
+  work: (item: Item) => Promise<void>,
+): Promise<void> {
+  const running = new Set<Promise<void>>()
+  let failure: {error: unknown} | undefined
+  for await (const item of items) {
+    if (failure) break
+    const task: Promise<void> = work(item)
+      .catch((error: unknown) => {
+        failure ??= {error}
+      })
+      .finally(() => running.delete(task))
+    running.add(task)
+    if (running.size >= limit) await Promise.race(running)
+  }
+  await Promise.all(running)
+  if (failure) throw failure.error
+}
+
+/**
+ * Calls `work` for every item, at most `limit` at a time, and yields the results in the order of the items. `window`
+ * bounds how many finished results wait behind a slow one. After a rejection the calls under way are awaited before it
+ * is thrown, so nothing runs on behind the caller's back.
+ */
+export async function* mapInOrder<Item, Result>(
+  items: AsyncIterable<Item>,
+  {limit, window}: {limit: number; window: number},
+  work: (item: Item) => Promise<Result>,
+): AsyncGenerator<Result, void, undefined> {
+  const queue: Promise<Result>[] = []
+  const running = new Set<Promise<unknown>>()
+  const source = items[Symbol.asyncIterator]()
+  let isExhausted = false
+  try {
+    for (;;) {
+      while (!isExhausted && queue.length < window && running.size < limit) {
+        const next = await source.next()
+        if (next.done) {
+          isExhausted = true
+          break
+        }
+        const task = work(next.value)
+        queue.push(task)
+        const settled: Promise<unknown> = task.then(() => undefined, () => undefined).finally(() => running.delete(settled))
+        running.add(settled)
+      }
+      const first = queue[0]
+      if (first === undefined) return
+      // A slow first one must not keep free places idle: wait for it, or for any place to become free.
+      if (!isExhausted && queue.length < window && running.size >= limit) {
+        const isFirst = await Promise.race([first.then(() => true), ...[...running].map((task) => task.then(() => false))])
+        if (!isFirst && !(await isSettled(first))) continue
+      }
+      queue.shift()
+      yield await first
+    }
+  } finally {
+    await Promise.allSettled(queue)
+    await source.return?.()
+  }
+}
+
+async function isSettled(task: Promise<unknown>): Promise<boolean> {
+  const pending = Symbol('pending')
+  return (await Promise.race([task.catch(() => undefined), Promise.resolve(pending)])) !== pending
+}

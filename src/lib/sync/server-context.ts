@@ -1,0 +1,34 @@
+import type {ArchiveKeys} from '../archive/keys.ts'
+import type {Writer} from '../archive/backup-record.ts'
+import type {BarmanServer} from '../barman/server-directories.ts'
+import type {Clock} from '../clock.ts'
+import type {Progress} from '../progress.ts'
+import type {ObjectStore} from '../store/object-store.ts'
+import type {BodyPool} from './body-pool.ts'
+
+/** Everything the work on one server needs. Made by `cli/wiring.ts`, in tests by hand. */
+export interface ServerContext {
+  readonly server: BarmanServer
+  readonly store: ObjectStore
+  readonly keys: ArchiveKeys
+  /** `s3://bucket/prefix`, for messages and to bind local notes to one bucket. */
+  readonly archiveUri: string
+  readonly writer: Writer
+  readonly stateDirectory: string
+  /** Requests at the same time. */
+  readonly concurrency: number
+  readonly partSizeBytes: number
+  readonly pool: BodyPool
+  readonly clock: Clock
+  readonly progress: Progress
+  readonly signal: AbortSignal
+}
+
+/** One thing that went wrong with one file, backup or task. */
+export interface ItemProblem {
+  readonly name: string
+  readonly message: string
+}
+
+/** Bytes of request bodies in flight, whatever the concurrency (design: runtime, section 6). */
+export const MAX_BODY_BYTES = 128 * 1024 * 1024

@@ -1,0 +1,332 @@
+import {open} from 'node:fs/promises'
+import {constants} from 'node:fs'
+import {crc32c} from '@node-rs/crc32'
+import {readCatalog, type BarmanCatalog} from '../barman/catalog.ts'
+import {inspectWalHead, WAL_HEAD_BYTES, type WalContent} from '../barman/wal-content.ts'
+import {parseWalName} from '../barman/wal-name.ts'
+import {findXlogDb, readXlogDbNames} from '../barman/xlog-db.ts'
+import {BarmanFilesError, BarmansError, ConflictError, StoreRefusedError, messageOf} from '../errors.ts'
+import {acquireServerLock} from '../local/server-lock.ts'
+import type {ListedObject} from '../store/object-store.ts'
+import {forEachConcurrently} from './concurrency.ts'
+import {LocalFileError, localFileError} from './file-errors.ts'
+import {readRecords} from './remote-records.ts'
+import {guardSystemId, type GuardedIdentity} from './remote-identity.ts'
+import type {ServerContext} from './server-context.ts'
+import {digestFile, uploadFile} from './upload.ts'
+import {WalListing} from './wal-listing.ts'
+import {compareUploadOrder, decideWal, isNeededFrom, whyNotFinal} from './wal-plan.ts'
+import {ProblemList, walSyncExitCode, MAX_NAMED, type WalSyncResult} from './wal-result.ts'
+import {readHashDirectory, readWal, readWalDirectory, type LocalWal} from './wal-sources.ts'
+
+/** WAL files up to this size are one PUT (design: section 6). */
+const SINGLE_PUT_BYTES = 64 * 1024 * 1024
+const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
+
+export interface WalSyncOptions {
+  /** Compare and plan, change nothing. */
+  readonly isDryRun: boolean
+}
+
+interface PlannedWal {
+  readonly wal: LocalWal
+  readonly decision: 'upload' | 'compare' | 'size-differs'
+}
+
+/**
+ * Copies every WAL file of a server that the bucket does not have. What is there with the same content stays, what is
+ * there with other content is a conflict and stays too. One item's failure does not stop the others; a refused
+ * credential, a missing bucket or another cluster's bucket stops at once.
+ * @throws LockedError, ConflictError (another cluster), BarmanFilesError (no WAL directory): nothing was begun
+ */
+export async function syncWal(context: ServerContext, options: WalSyncOptions): Promise<WalSyncResult> {
+  if (options.isDryRun) return await new WalSync(context, options).run()
+  const {clock, signal} = context
+  const lock = await acquireServerLock(context.stateDirectory, context.server.name, 'wal', {clock, signal})
+  try {
+    return await new WalSync(context, options).run()
+  } finally {
+    await lock.release()
+  }
+}
+
+/** One run. */
+class WalSync {
+  readonly #context: ServerContext
+  readonly #options: WalSyncOptions
+  readonly #conflicts = new ProblemList()
+  readonly #left = new ProblemList()
+  readonly #vanished = new ProblemList()
+  readonly #lost = new ProblemList()
+  readonly #failed = new ProblemList()
+  #alreadyThere = 0
+  #uploadedFiles = 0
+  #uploadedBytes = 0
+  #first: string | undefined
+  #last: string | undefined
+  #identity: GuardedIdentity = {systemId: undefined, hasIdentityFile: false}
+  #segmentSizeBytes = DEFAULT_SEGMENT_BYTES
+  #xlogDbNames: Set<string> = new Set()
+  #beginWals: Promise<readonly string[]> | undefined
+
+  constructor(context: ServerContext, options: WalSyncOptions) {
+    this.#context = context
+    this.#options = options
+  }
+
+  async run(): Promise<WalSyncResult> {
+    const {server, progress} = this.#context
+    progress.phase(`WAL of ${server.name}: compare`)
+    const listing = await readWalDirectory(server)
+    const catalog = await this.#readCatalogIfAny()
+    this.#identity = await guardSystemId(this.#context, catalog)
+    this.#segmentSizeBytes = newestSegmentSize(catalog) ?? DEFAULT_SEGMENT_BYTES
+    const planned = await this.#plan(listing.historyFiles, listing.hashDirectories)
+    planned.sort((left, right) => compareUploadOrder(left.wal.file, right.wal.file))
+    if (this.#options.isDryRun) return this.#result(planned, undefined)
+    if (this.#isPassive()) this.#xlogDbNames = await this.#readXlogDbNames(planned)
+    if (planned.length > 0) {
+      progress.phase(`WAL of ${server.name}: upload`)
+      progress.total({items: planned.length, bytes: planned.reduce((sum, item) => sum + item.wal.local.sizeBytes, 0)})
+    }
+    return this.#result(planned, await this.#execute(planned))
+  }
+
+  /** A broken catalogue must not stop WAL: it only tells segment size and system identifier. */
+  async #readCatalogIfAny(): Promise<BarmanCatalog | undefined> {
+    try {
+      return await readCatalog(this.#context.server, {signal: this.#context.signal})
+    } catch (error) {
+      if (!(error instanceof BarmanFilesError)) throw error
+      this.#context.progress.warn(`the catalogue of "${this.#context.server.name}" cannot be read: ${messageOf(error)}`)
+      return undefined
+    }
+  }
+
+  async #plan(historyFiles: readonly string[], hashDirectories: readonly string[]): Promise<PlannedWal[]> {
+    const {server, store, keys, signal} = this.#context
+    const names = [...historyFiles, ...hashDirectories].sort()
+    const [firstName] = names
+    if (firstName === undefined) return []
+    const listing = new WalListing(store, keys, firstName, signal)
+    const planned: PlannedWal[] = []
+    try {
+      for (const name of names) {
+        signal.throwIfAborted()
+        const remote = await listing.under(name)
+        for (const wal of await this.#readLocal(name)) this.#decide(wal, remote.get(wal.relativePath), planned)
+      }
+    } finally {
+      await listing.close()
+    }
+    if (planned.length === 0) this.#context.progress.event('nothing new', {server: server.name, alreadyThere: this.#alreadyThere})
+    return planned
+  }
+
+  async #readLocal(name: string): Promise<LocalWal[]> {
+    const {server, progress} = this.#context
+    try {
+      const history = parseWalName(name)
+      if (history) {
+        const wal = await readWal(server, history)
+        return wal ? [wal] : []
+      }
+      const found = await readHashDirectory(server, name)
+      if (!found) progress.warn(`the hash directory ${name} vanished: Barman's retention removes old WAL`)
+      return found ?? []
+    } catch (error) {
+      if (!(error instanceof LocalFileError)) throw error
+      this.#fail(name, error)
+      return []
+    }
+  }
+
+  #decide(wal: LocalWal, remote: ListedObject | undefined, planned: PlannedWal[]): void {
+    const decision = decideWal(wal.local, remote)
+    if (decision === 'skip') this.#alreadyThere++
+    else planned.push({wal, decision})
+  }
+
+  async #execute(planned: readonly PlannedWal[]): Promise<BarmansError | undefined> {
+    try {
+      await forEachConcurrently(planned, this.#context.concurrency, async (item) => await this.#handle(item))
+      return undefined
+    } catch (error) {
+      if (error instanceof BarmansError) return error
+      throw error
+    }
+  }
+
+  async #handle({wal, decision}: PlannedWal): Promise<void> {
+    try {
+      await (decision === 'upload' ? this.#upload(wal) : this.#compare(wal))
+    } catch (error) {
+      if (error instanceof NotFinalError) {
+        this.#left.add(wal.file.name, error.message)
+      } else if (error instanceof ConflictError) {
+        this.#conflicts.add(wal.file.name, error.message)
+        this.#context.progress.fail(error.message)
+      } else if (error instanceof LocalFileError) {
+        await this.#handleLocalFault(wal, error)
+      } else if (error instanceof StoreRefusedError && error.scope === 'request') {
+        this.#fail(wal.file.name, error)
+      } else {
+        throw error
+      }
+    } finally {
+      this.#context.progress.advance({items: 1})
+    }
+  }
+
+  #fail(name: string, error: Error): void {
+    this.#failed.add(name, messageOf(error))
+    this.#context.progress.fail(`${name}: ${messageOf(error)}`)
+  }
+
+  async #upload(wal: LocalWal): Promise<void> {
+    const {store, keys, pool, partSizeBytes, signal, progress} = this.#context
+    const key = keys.wal(wal.relativePath)
+    const uploaded = await uploadFile(
+      {store, pool, partSizeBytes, signal, onBytes: (bytes) => progress.advance({bytes})},
+      {
+        path: wal.path, shownPath: wal.path, key, kind: 'wal', singlePutBytes: SINGLE_PUT_BYTES, ifAbsent: true, expected: wal.local,
+        inspect: (head, sizeBytes) => this.#inspect(wal, head, sizeBytes),
+      },
+    )
+    if (uploaded.outcome === 'exists') {
+      await this.#compareWith(wal, uploaded)
+      return
+    }
+    this.#uploadedFiles++
+    this.#uploadedBytes += uploaded.sizeBytes
+    if (this.#first === undefined || wal.file.name < this.#first) this.#first = wal.file.name
+    if (this.#last === undefined || wal.file.name > this.#last) this.#last = wal.file.name
+  }
+
+  /** Refuses what is not final and what belongs to another cluster, before a byte of it is sent. */
+  #inspect(wal: LocalWal, head: Buffer, sizeBytes: number): void {
+    const content: WalContent = inspectWalHead(head.subarray(0, WAL_HEAD_BYTES))
+    const reason = whyNotFinal({
+      file: wal.file, sizeBytes, content, segmentSizeBytes: this.#segmentSizeBytes,
+      isPassive: this.#isPassive(), hasXlogDbLine: this.#xlogDbNames.has(wal.file.name),
+    })
+    if (reason === 'growing') {
+      throw new NotFinalError(`${sizeBytes} bytes are not a whole segment: it is still being written, or its copy was broken off`)
+    }
+    if (reason === 'waiting-for-xlog.db') throw new NotFinalError('on a passive node it is final once xlog.db names it')
+    const {systemId} = this.#identity
+    if (wal.file.kind === 'segment' && content.type === 'plain' && content.systemId && systemId && content.systemId !== systemId) {
+      throw new ConflictError(`"${wal.path}" was written by the cluster with system identifier ${content.systemId}, this server is ${systemId}; it was not uploaded`)
+    }
+  }
+
+  /** The listed object has another size, or the file was touched after it was stored: its content decides. */
+  async #compare(wal: LocalWal): Promise<void> {
+    const {pool, partSizeBytes, signal} = this.#context
+    this.#inspect(wal, await readHead(wal), wal.local.sizeBytes)
+    await this.#compareWith(wal, await digestFile({pool, partSizeBytes, signal}, {path: wal.path, shownPath: wal.path}))
+  }
+
+  /** @throws ConflictError unless the stored object has exactly this content */
+  async #compareWith(wal: LocalWal, content: {sizeBytes: number; crc32c: number}): Promise<void> {
+    const {store, keys, signal} = this.#context
+    const key = keys.wal(wal.relativePath)
+    const stat = await store.head(key, {signal})
+    if (!stat) throw new StoreRefusedError(`"${key}" was listed but is not there`, {storeCode: 'Inconsistent', scope: 'request', hint: 'run again'})
+    const isEqual = stat.sizeBytes === content.sizeBytes && (stat.crc32c ?? (await this.#downloadChecksum(wal))) === content.crc32c
+    if (!isEqual) {
+      throw new ConflictError(
+        `"${key}" in the bucket (${stat.sizeBytes} bytes) has other content than ${wal.path} (${content.sizeBytes} bytes); nothing was replaced`)
+    }
+    this.#alreadyThere++
+  }
+
+  async #downloadChecksum(wal: LocalWal): Promise<number> {
+    const {store, keys, signal} = this.#context
+    let sum = 0
+    for await (const chunk of (await store.getStream(keys.wal(wal.relativePath), {signal})) ?? []) sum = crc32c(Buffer.from(chunk), sum)
+    return sum
+  }
+
+  async #handleLocalFault(wal: LocalWal, error: LocalFileError): Promise<void> {
+    if (error.fault === 'changed') {
+      this.#left.add(wal.file.name, messageOf(error))
+    } else if (error.fault === 'unreadable') {
+      this.#fail(wal.file.name, error)
+    } else if (await this.#isNeededInS3(wal)) {
+      this.#lost.add(wal.file.name, "removed by Barman before it was copied, but a backup in S3 needs it to go on from its end")
+      this.#context.progress.fail(`${wal.file.name}: removed before it was copied, and a backup in S3 needs it`)
+    } else {
+      this.#vanished.add(wal.file.name, "removed by Barman's retention")
+    }
+  }
+
+  async #isNeededInS3(wal: LocalWal): Promise<boolean> {
+    if (wal.file.kind !== 'segment') return wal.file.kind === 'history'
+    this.#beginWals ??= readRecords(this.#context).then(({records}) => records.flatMap(({summary}) => summary.beginWal ?? []))
+    return (await this.#beginWals).some((beginWal) => isNeededFrom(beginWal, wal.file.name))
+  }
+
+  #isPassive(): boolean {
+    return this.#context.server.isPassive ?? !this.#identity.hasIdentityFile
+  }
+
+  async #readXlogDbNames(planned: readonly PlannedWal[]): Promise<Set<string>> {
+    const wanted = new Set(planned.map((item) => item.wal.file.name))
+    const found = new Set<string>()
+    const path = await findXlogDb(this.#context.server)
+    if (path === undefined) return found
+    for await (const name of readXlogDbNames(path, {signal: this.#context.signal})) if (wanted.has(name)) found.add(name)
+    return found
+  }
+
+  #result(planned: readonly PlannedWal[], failure: BarmansError | undefined): WalSyncResult {
+    const {isDryRun} = this.#options
+    const summary = (list: ProblemList) => ({count: list.count, items: list.named})
+    const [conflicts, left, vanished, lost, failed] = [this.#conflicts, this.#left, this.#vanished, this.#lost, this.#failed].map(summary) as
+      [ReturnType<typeof summary>, ReturnType<typeof summary>, ReturnType<typeof summary>, ReturnType<typeof summary>, ReturnType<typeof summary>]
+    const settled = this.#uploadedFiles + conflicts.count + left.count + vanished.count + lost.count + failed.count
+    return {
+      server: this.#context.server.name,
+      uploaded: isDryRun
+        ? {
+            files: planned.length, bytes: planned.reduce((sum, item) => sum + item.wal.local.sizeBytes, 0),
+            first: planned[0]?.wal.file.name, last: planned.at(-1)?.wal.file.name,
+          }
+        : {files: this.#uploadedFiles, bytes: this.#uploadedBytes, first: this.#first, last: this.#last},
+      planned: isDryRun
+        ? planned.slice(0, MAX_NAMED).map(({wal, decision}) => ({
+            name: wal.file.name, decision: decision === 'upload' ? 'upload' : 'compare', sizeBytes: wal.local.sizeBytes,
+          }))
+        : [],
+      alreadyThere: this.#alreadyThere,
+      conflicts, left, vanished, lost, failed,
+      notUploaded: failure ? Math.max(0, planned.length - settled) : 0,
+      isDryRun,
+      stoppedBy: failure && {code: failure.code, message: messageOf(failure), hint: failure.hint},
+      exitCode: walSyncExitCode({conflicts, lost, failed}, failure),
+    }
+  }
+}
+
+/** Left for a later run. */
+class NotFinalError extends Error {}
+
+async function readHead(wal: LocalWal): Promise<Buffer> {
+  try {
+    const file = await open(wal.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    try {
+      const {buffer, bytesRead} = await file.read(Buffer.alloc(WAL_HEAD_BYTES), 0, WAL_HEAD_BYTES, 0)
+      return buffer.subarray(0, bytesRead)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    throw localFileError(error, wal.path)
+  }
+}
+
+/** The segment size as the newest backup that says it has it. */
+function newestSegmentSize(catalog: BarmanCatalog | undefined): number | undefined {
+  return catalog?.backups.findLast((backup) => backup.info?.beginTime && backup.info.xlogSegmentSizeBytes)?.info?.xlogSegmentSizeBytes
+}
