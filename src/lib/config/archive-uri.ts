@@ -32,6 +32,7 @@ export function parseArchiveUri(text: string): ArchiveUri {
   const parts = tail.filter((part) => part !== '')
   checkBucket(bucket)
   if (parts.some((part) => part === '.' || part === '..')) throw refused('must not have the parts . or ..')
+  if (parts.some((part) => part !== part.trim())) throw refused('has a blank at the beginning or end of a part')
   const prefix = parts.join('/')
   if (Buffer.byteLength(prefix) > MAX_PREFIX_BYTES) throw refused(`has a prefix of more than ${MAX_PREFIX_BYTES} bytes`)
   return {bucket, prefix}

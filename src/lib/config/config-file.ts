@@ -55,26 +55,27 @@ export function listConfigFiles(location: ConfigLocation): {readonly paths: read
  * The text of the first configuration file there is.
  * Throws UsageError when a named file is missing, and when a file is there but is unreadable, a directory, too large
  * or not UTF-8 text: going on with the next place would silently use another configuration. Only a place that was not
- * named and whose directory is closed to this user (root's home under `sudo -u barman`) is passed over, with a warning.
+ * named and whose directory is closed to this user (root's home under `sudo -u barman`) is passed over, with a warning
+ * when nothing else is found.
  */
 export async function readConfigText(location: ConfigLocation): Promise<ConfigText> {
   const {paths, named} = listConfigFiles(location)
-  const warnings: string[] = []
+  const passedOver: string[] = []
   const searched: string[] = []
   for (const path of paths) {
     searched.push(path)
-    const status = await statIfThere(path, named, warnings)
+    const status = await statIfThere(path, named, passedOver)
     if (status === undefined) continue
     if (status.isDirectory()) throw unusable(path, 'is a directory')
     if (!status.isFile()) throw unusable(path, 'is not a regular file')
     if (status.size > MAX_BYTES) throw unusable(path, 'is larger than 1 MiB, which no configuration is')
-    if ((status.mode & 0o002) !== 0) warnings.push(`${path} can be written by everybody (chmod o-w ${path})`)
+    const warnings = (status.mode & 0o002) === 0 ? [] : [`${path} can be written by everybody (chmod o-w ${path})`]
     return {file: {path, text: decodeText(path, await readBytes(path))}, searched, warnings}
   }
-  return {searched, warnings}
+  return {searched, warnings: passedOver}
 }
 
-async function statIfThere(path: string, named: string | undefined, warnings: string[]): Promise<Stats | undefined> {
+async function statIfThere(path: string, named: string | undefined, passedOver: string[]): Promise<Stats | undefined> {
   try {
     return await stat(path)
   } catch (error) {
@@ -82,7 +83,7 @@ async function statIfThere(path: string, named: string | undefined, warnings: st
     const isMissing = errno === 'ENOENT' || errno === 'ENOTDIR'
     if (named === undefined && isMissing) return undefined
     if (named === undefined && errno === 'EACCES') {
-      warnings.push(`${path} is passed over: its directory is closed to this user`)
+      passedOver.push(`${path} is passed over: its directory is closed to this user`)
       return undefined
     }
     if (!isMissing) throw unreadable(path, error)

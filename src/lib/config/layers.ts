@@ -55,17 +55,22 @@ export function nestPaths(flat: Readonly<Record<string, string>>): Section {
   return settings
 }
 
+/** No setting lies deeper; what does is an unknown key, and a YAML alias may make it endless. */
+const MAX_DEPTH = 5
+
 /** `main-server:` below `servers` names a server without settings of its own; elsewhere an empty key is left out. */
 function withoutNulls(section: Section, path: readonly string[] = []): Section {
   const entries = Object.entries(section).flatMap(([key, value]): [string, unknown][] => {
     if (value === null) return path.length === 1 && path[0] === 'servers' ? [[key, {}]] : []
-    return [[key, isSection(value) ? withoutNulls(value, [...path, key]) : value]]
+    const isDeep = path.length >= MAX_DEPTH
+    return [[key, isSection(value) && !isDeep ? withoutNulls(value, [...path, key]) : value]]
   })
   return Object.fromEntries(entries)
 }
 
 function noteSources(value: unknown, path: readonly string[], source: ConfigSource, sources: Record<string, ConfigSource>): void {
-  if (!isSection(value) || (path.length > 1 && Object.keys(value).length === 0)) sources[path.join('.')] = source
+  const isLeaf = !isSection(value) || path.length >= MAX_DEPTH || (path.length > 1 && Object.keys(value).length === 0)
+  if (isLeaf) sources[path.join('.')] = source
   else for (const [key, inner] of Object.entries(value)) noteSources(inner, [...path, key], source, sources)
 }
 

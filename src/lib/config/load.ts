@@ -48,13 +48,13 @@ export interface RawSettings {
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const {file, searched, warnings} = await readConfigText(options)
   const raw = file === undefined ? undefined : await parseConfigText(file.path, file.text)
-  const problems = raw?.problems ?? []
   const merged = mergeLayers({
     ...(file === undefined || raw === undefined ? {} : {file: {path: file.path, settings: raw.settings}}),
     environment: options.environment,
     overrides: options.overrides ?? {},
     defaults: await findDefaults(options),
   })
+  const problems = [...(raw?.problems ?? []), ...listSkippedKeys(merged.sources)]
   const unknown = listUnknownVariables(options.environment)
   const {configSchema} = await import('./schema.ts')
   const checked = configSchema.safeParse(merged.settings)
@@ -128,6 +128,12 @@ function formatYamlFault(error: unknown): string {
   const why = typeof reason === 'string' ? reason : 'it cannot be parsed'
   const {line, column} = mark ?? {}
   return typeof line === 'number' && typeof column === 'number' ? `${why} (line ${line + 1}, column ${column + 1})` : why
+}
+
+/** A map's key `__proto__` is skipped by zod without a word; nothing that is written may be without effect. */
+function listSkippedKeys(sources: Readonly<Record<string, ConfigSource>>): string[] {
+  const skipped = Object.keys(sources).filter((path) => /^(servers|s3\.tags)\.__proto__(\.|$)/.test(path))
+  return skipped.map((path) => `${path}: __proto__ is not a possible name`)
 }
 
 async function findDefaults(location: ConfigLocation): Promise<Record<string, string>> {

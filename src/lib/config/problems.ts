@@ -7,6 +7,8 @@ import {LEGACY_KEYS} from './legacy-conf.ts'
 import {formatValue, isSecretName} from './redact.ts'
 import {listKeys, nearestName, SETTINGS} from './settings.ts'
 
+const CREDENTIAL_PLACES = 'the AWS chain (environment, ~/.aws/credentials, role of the machine)'
+
 /** Where problems are looked up. */
 export interface ProblemContext {
   /** The merged settings that were checked. */
@@ -19,7 +21,11 @@ export interface ProblemContext {
 }
 
 /** One error for all problems: what zod found and `others`, one line each with path, value and source. */
-export function toUsageError(issues: readonly z.core.$ZodIssue[], others: readonly string[], context: ProblemContext): UsageError {
+export function toUsageError(
+  issues: readonly z.core.$ZodIssue[],
+  others: readonly string[],
+  context: ProblemContext,
+): UsageError {
   const lines = [...others, ...issues.flatMap((issue) => formatIssue(issue, context))]
   const count = lines.length === 1 ? 'a problem' : `${lines.length} problems`
   return new UsageError(`the configuration has ${count}, nothing was touched:\n  ${lines.join(';\n  ')}`, {
@@ -41,8 +47,8 @@ function formatIssue(issue: z.core.$ZodIssue, context: ProblemContext): string[]
   const dotted = path.join('.')
   const value = formatValue(dotted, valueAt(context.settings, path))
   const source = sourceOf(context, path)
-  const shown = [formatPath(path), legacyKey(context, dotted), value, source === undefined ? '' : `(${source})`].filter((part) => part !== '').join(' ')
-  return [`${shown}: ${messageFor(issue)}`]
+  const shown = [formatPath(path), legacyKey(context, dotted), value, source === undefined ? '' : `(${source})`]
+  return [`${shown.filter((part) => part !== '').join(' ')}: ${messageFor(issue)}`]
 }
 
 function legacyKey(context: ProblemContext, dotted: string): string {
@@ -52,7 +58,7 @@ function legacyKey(context: ProblemContext, dotted: string): string {
 
 function formatUnknown(name: string, nearest: string | undefined): string {
   if (isSecretName(name)) {
-    return 'credentials are not read from here; they come from the AWS chain (environment, ~/.aws/credentials, role of the machine)'
+    return `credentials are not read from here; they come from ${CREDENTIAL_PLACES}`
   }
   return nearest === undefined ? 'not known to this version' : `not known to this version (did you mean ${nearest}?)`
 }

@@ -42,6 +42,8 @@ describe('address of the archive', () => {
     ['s3://b/p\u007f', /control character/],
     [' s3://b/p', /blank/],
     ['s3://b/p ', /blank/],
+    ['s3://b/p /', /blank/],
+    ['s3://b/ /p', /blank/],
     ['s3://b/a\\b', /backslash/],
     ['s3://b:9000/p', /host or port/],
     ['s3://-b/p', /possible bucket/],
@@ -81,6 +83,7 @@ describe('address of the archive', () => {
         expect(uri.prefix).to.not.match(/\/\/|^\/|\/$|(^|\/)\.\.?(\/|$)/)
         expect(parseArchiveUri(formatArchiveUri(uri))).to.deep.equal(uri)
       }),
+      {numRuns: 2000},
     )
     expect(accepted).to.be.greaterThan(0)
   })

@@ -14,12 +14,14 @@ const QUEUE = new URL('../../../src/lib/config/queue-directory.ts', import.meta.
 const READ_BOTH = `
 const {loadConfig} = await import('${LOAD}')
 const {readQueueDirectory} = await import('${QUEUE}')
-const where = {environment: {}, ...(process.env.CONFIG && {configFile: process.env.CONFIG}), systemFile: process.env.SYSTEM, legacyFile: '/nonexistent/x'}
+const named = process.env.CONFIG && {configFile: process.env.CONFIG}
+const where = {environment: {}, ...named, systemFile: process.env.SYSTEM, legacyFile: '/nonexistent/x'}
 const cwd = () => { try { return process.cwd() } catch (error) { return error.code } }
 const before = cwd()
 const {config} = await loadConfig(where)
 const {directory, warnings} = await readQueueDirectory(where)
-console.log(JSON.stringify({region: config.s3.region, strict: config.queue.directory, directory, warnings, moved: cwd() !== before}))
+const {s3: {region}, queue: {directory: strict}} = config
+console.log(JSON.stringify({region, strict, directory, warnings, moved: cwd() !== before}))
 `
 
 describe('a hostile or unusable current directory', () => {
@@ -38,11 +40,14 @@ describe('a hostile or unusable current directory', () => {
     await writeFile(system, 's3: {region: good}\nqueue: {directory: /srv/good}\n')
     const settings = {s3: {region: 'evil'}, queue: {directory: '/evil'}, searchPlaces: ['evil.js'], mergeSearchPlaces: true}
     const leave = (name: string): string => `writeFileSync(${JSON.stringify(join(traces, name))}, '')`
-    const commonJs = (name: string): string => `const {writeFileSync} = require('node:fs'); ${leave(name)}; module.exports = ${JSON.stringify(settings)}`
-    const esm = (name: string): string => `import {writeFileSync} from 'node:fs'; ${leave(name)}; export default ${JSON.stringify(settings)}`
+    const value = JSON.stringify(settings)
+    const commonJs = (name: string): string =>
+      `const {writeFileSync} = require('node:fs'); ${leave(name)}; module.exports = ${value}`
+    const esm = (name: string): string => `import {writeFileSync} from 'node:fs'; ${leave(name)}; export default ${value}`
     const code: Record<string, (name: string) => string> = {js: commonJs, cjs: commonJs, mjs: esm, ts: esm}
+    const bases = ['.config/config', '.config/barmans3rc', '.barmans3rc', 'barmans3.config', 'evil']
     for (const [extension, write] of Object.entries(code)) {
-      for (const base of ['.config/config', '.config/barmans3rc', '.config/cosmiconfig', '.barmans3rc', 'barmans3.config', 'evil']) {
+      for (const base of bases) {
         await writeFile(join(hostile, `${base}.${extension}`), write(`${base.replace('/', '_')}.${extension}`))
       }
     }
@@ -69,7 +74,8 @@ describe('a hostile or unusable current directory', () => {
     await rm(join(hostile, '.config/config.yaml'))
     await rm(join(hostile, 'package.json'))
     const cosmiconfig = createRequire(import.meta.url).resolve('cosmiconfig')
-    const script = `require(${JSON.stringify(cosmiconfig)}).cosmiconfigSync('barmans3', {searchPlaces: []}).load(process.env.SYSTEM)`
+    const script = `const {cosmiconfigSync} = require(${JSON.stringify(cosmiconfig)})
+      cosmiconfigSync('barmans3', {searchPlaces: []}).load(process.env.SYSTEM)`
     await run(process.execPath, ['--eval', script], {cwd: hostile, env: {SYSTEM: system}})
     expect(await readdir(traces)).to.deep.equal(['.config_config.js'])
   })

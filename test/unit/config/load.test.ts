@@ -182,20 +182,29 @@ state: {directory: /srv/state}
       queue: {directory: '/q'},
       state: {directory: '/s'},
     })
-    expect(config.s3).to.deep.include({uri: {bucket: 'env', prefix: 'p'}, endpoint: 'http://127.0.0.1:9000', region: 'r-1', profile: 'p'})
+    expect(config.s3).to.deep.include({uri: {bucket: 'env', prefix: 'p'}, endpoint: 'http://127.0.0.1:9000'})
+    expect(config.s3).to.include({region: 'r-1', profile: 'p'})
   })
 
   it('takes an empty variable and an empty key for "not set"', async () => {
-    const {config, sources} = await loadText('s3:\n  region:\n  tags:\nqueue:\n', {environment: {BARMANS3_S3_REGION: '', BARMANS3_CONFIG: ''}})
+    const environment = {BARMANS3_S3_REGION: '', BARMANS3_CONFIG: ''}
+    const {config, sources} = await loadText('s3:\n  region:\n  tags:\nqueue:\n', {environment})
     expect(config.s3.region).to.equal(undefined)
     expect(config.queue.directory).to.equal('/var/lib/barmans3/queue.d')
     expect(sources).to.not.have.property('s3.region')
   })
 
   it('refuses a BARMANS3_ variable it does not know, lets those of others pass', async () => {
-    const passing = {BARMANS3_CONFIG: '', BARMANS3_TEST_X: '1', BARMANS3_SKIP_NEW_VERSION_CHECK: '1', BARMANS3_CACHE_DIR: '/c', BARMANS3_AC_BASH_SETUP_PATH: '/x'}
+    const passing = {
+      BARMANS3_CONFIG: '',
+      BARMANS3_TEST_X: '1',
+      BARMANS3_SKIP_NEW_VERSION_CHECK: '1',
+      BARMANS3_CACHE_DIR: '/c',
+      BARMANS3_AC_BASH_SETUP_PATH: '/x',
+    }
     await load({environment: passing})
-    const fault = await faultOf(load({environment: {...passing, BARMANS3_S3_URL: 's3://x', BARMANS3_SECRET_ACCESS_KEY: 'topsecret', BARMANS3_FOO: 'bar'}}))
+    const wrong = {BARMANS3_S3_URL: 's3://x', BARMANS3_SECRET_ACCESS_KEY: 'topsecret', BARMANS3_FOO: 'bar'}
+    const fault = await faultOf(load({environment: {...passing, ...wrong}}))
     expect(fault.message).to.match(/3 problems/)
     expect(fault.message).to.match(/BARMANS3_S3_URL: not known to this version \(did you mean BARMANS3_S3_URI\?\)/)
     expect(fault.message).to.match(/BARMANS3_FOO: not known to this version[;\n]|BARMANS3_FOO: not known to this version$/)
@@ -250,7 +259,7 @@ describe('search order of the configuration', () => {
 
   it('C58: a missing bucket is an error only for who needs it, and says where it looked', async () => {
     const none = await load()
-    expect(() => requireArchiveUri(none)).to.throw(UsageError, /no bucket is configured.*etc\/barmans3\.yaml, .*opt\/barmans3\.conf/)
+    expect(() => requireArchiveUri(none)).to.throw(UsageError, /no bucket.*etc\/barmans3\.yaml, .*opt\/barmans3\.conf/)
     const loaded = await loadText('servers: {own: {uri: s3://own/p}, other: }')
     expect(requireArchiveUri(loaded, 'own')).to.deep.equal({bucket: 'own', prefix: 'p'})
     expect(() => requireArchiveUri(loaded, 'other')).to.throw(UsageError, /s3\.uri is not set in .*config\.yaml/)
@@ -273,7 +282,8 @@ describe('search order of the configuration', () => {
     expect(config.queue.directory).to.equal('/var/run/barmans3/queue')
     expect(warnings).to.have.length(1)
     expect(warnings[0]).to.match(/queue\.directory \/var\/run\/barmans3\/queue is emptied when the machine restarts/)
-    expect((await loadText('state: {directory: /run/x}\nqueue: {directory: /runner}')).warnings.join()).to.match(/^state\.directory \/run\/x/)
+    const state = await loadText('state: {directory: /run/x}\nqueue: {directory: /runner}')
+    expect(state.warnings.join()).to.match(/^state\.directory \/run\/x/)
   })
 
   it('names all problems of an old file by its own keys and lines', async () => {
@@ -328,7 +338,7 @@ describe('a configuration file that cannot be used', () => {
 
   it('is missing though named by --config or BARMANS3_CONFIG', async () => {
     const path = join(root, 'none.yaml')
-    expect((await faultOf(load({configFile: path}))).message).to.equal(`the configuration file ${path} of --config does not exist`)
+    expect((await faultOf(load({configFile: path}))).message).to.match(/none\.yaml of --config does not exist$/)
     expect((await faultOf(load({environment: {BARMANS3_CONFIG: path}}))).message).to.match(/of BARMANS3_CONFIG does not exist/)
   })
 
@@ -351,5 +361,59 @@ describe('a configuration file that cannot be used', () => {
   it('imports no other file by $import', async () => {
     const other = await write('other.yaml', 's3: {region: imported}')
     expect((await faultOf(loadText(`$import: ${other}\n`))).message).to.match(/"\$import": not known/)
+  })
+})
+
+describe('a configuration this user may not read', () => {
+  /** Runs as a user without rights; root would read everything. Modules are loaded before, as their files may be closed too. */
+  async function withoutRights<Value>(act: () => Promise<Value>): Promise<Value> {
+    await load()
+    await chmod(root, 0o755)
+    const isRoot = process.geteuid?.() === 0
+    if (isRoot) process.seteuid?.(65_534)
+    try {
+      return await act()
+    } finally {
+      if (isRoot) process.seteuid?.(0)
+    }
+  }
+
+  it('is an error with the command that opens it, in its usual place too', async () => {
+    const system = await write('etc/barmans3.yaml', 's3: {region: x}')
+    await chmod(system, 0)
+    for (const options of [{}, {configFile: system}]) {
+      const fault = await withoutRights(() => faultOf(load(options)))
+      expect(fault.message).to.equal(`the configuration file ${system} cannot be read: permission denied`)
+      expect(fault.hint).to.include(`chmod 640 ${system}`)
+    }
+  })
+
+  it('is passed over below a home that is closed to us, with a warning only when nothing else is found', async () => {
+    const home = join(root, 'home')
+    await write('home/.config/barmans3/config.yaml', 's3: {region: x}')
+    await chmod(home, 0)
+    try {
+      const none = await withoutRights(() => load({homeDirectory: home}))
+      expect(none.file).to.equal(undefined)
+      const place = `${home}/.config/barmans3/config.yaml`
+      expect(none.warnings).to.deep.equal([`${place} is passed over: its directory is closed to this user`])
+      await write('opt/barmans3.conf', 'S3_BUCKET_URI=s3://b\n')
+      const old = await withoutRights(() => load({homeDirectory: home}))
+      expect(old.config.s3.uri).to.deep.equal({bucket: 'b', prefix: ''})
+      expect(old.warnings).to.deep.equal([])
+    } finally {
+      await chmod(home, 0o700)
+    }
+  })
+
+  it('is an error below a closed directory when it was named', async () => {
+    const path = await write('closed/x.yaml', 's3: {region: x}')
+    await chmod(join(root, 'closed'), 0)
+    try {
+      const fault = await withoutRights(() => faultOf(load({configFile: path})))
+      expect(fault.message).to.equal(`the configuration file ${path} cannot be read: permission denied`)
+    } finally {
+      await chmod(join(root, 'closed'), 0o700)
+    }
   })
 })

@@ -64,7 +64,7 @@ describe('problems of a configuration', () => {
     ['servers: {"..": }', /servers\.\.\..*not a possible name/],
     ['servers: {all: }', /servers\.all.*not a possible name/],
     ['servers: {"a\\u001b[31m": }', /servers\."a\\u001b\[31m".*not a possible name/],
-    ['servers: {a: {directory: "s3://b/x"}}', /servers\.a\.directory "s3:\/\/b\/x" .*is an address, not a path: barmans3 copies directories of this host/],
+    ['servers: {a: {directory: "s3://b/x"}}', /servers\.a\.directory "s3:\/\/b\/x" .*is an address, not a path/],
     ['servers: {a: {directory: "gs://b"}}', /is an address, not a path/],
     ['servers: {a: {uri: s3:/x}}', /servers\.a\.uri .*must look like/],
     ['servers: {a: {base: {layout: compact}}}', /servers\.a\.base\.layout "compact" .*this version knows only mirror/],
@@ -85,7 +85,15 @@ describe('problems of a configuration', () => {
     })
   }
 
-  for (const key of ['wal: {partial: true}', 'retention: none', 'cleanup: {maxShare: 50%}', 'transfer: {maxBandwidth: 0}', 'transfer: {abandonAfter: 3d}', 'base: {compression: zstd}']) {
+  const later = [
+    'wal: {partial: true}',
+    'retention: none',
+    'cleanup: {maxShare: 50%}',
+    'transfer: {maxBandwidth: 0}',
+    'transfer: {abandonAfter: 3d}',
+    'base: {compression: zstd}',
+  ]
+  for (const key of later) {
     it(`says that this version does not know ${key}, rather than accept what has no effect`, async () => {
       expect((await faultOf(key)).message).to.match(/: not known to this version$/)
     })
@@ -107,14 +115,33 @@ describe('problems of a configuration', () => {
   }
 
   it('reports everything at once, on one line for a log and with the exit code of the command line', async () => {
-    const fault = await faultOf('s3: {uri: x, endpoint: y, regoin: z}\nservers: {a/b: {directory: q, x: 1}, "c": 5}\ntransfer: {concurrency: 0, partSize: 0}\nwal: 1\n__proto__: {x: 1}\n')
-    for (const path of ['s3.uri', 's3.endpoint', 's3.regoin', 'servers."a/b"', 'servers.c', 'transfer.concurrency', 'transfer.partSize', 'wal', '__proto__']) {
+    const fault = await faultOf(`
+s3: {uri: x, endpoint: y, regoin: z}
+servers: {a/b: {directory: q, x: 1}, c: 5}
+transfer: {concurrency: 0, partSize: 0}
+wal: 1
+__proto__: {x: 1}
+`)
+    const wrong = ['s3.uri', 's3.endpoint', 's3.regoin', 'servers."a/b"', 'servers.c', 'transfer.concurrency']
+    for (const path of [...wrong, 'transfer.partSize', 'wal', '__proto__']) {
       expect(fault.message).to.include(`  ${path}`)
     }
     expect(fault.exitCode).to.equal(EXIT.usage)
     expect(fault.hint).to.match(/^correct .*config\.yaml; docs\/reference\/configuration\.md/)
     expect(messageOf(fault)).to.not.include('\n')
   })
+
+  it('ends at once for a file whose aliases are endless or many', async () => {
+    expect((await faultOf('a: &a {b: *a}\nservers: &s {x: *s}\n')).message).to.match(/  a: not known to this version/)
+    const levels = Array.from({length: 30}, (_, n) => `l${n + 1}: &l${n + 1} {a: *l${n}, b: *l${n}, c: *l${n}, d: *l${n}}`)
+    expect((await faultOf(`l0: &l0 {x: 1}\n${levels.join('\n')}\n`)).message).to.match(/31 problems/)
+  })
+
+  for (const text of ['servers: {__proto__: {directory: /x}}', 's3: {tags: {__proto__: x}}', 'servers: {a: {__proto__: {}}}']) {
+    it(`does not silently ignore ${text}`, async () => {
+      expect((await faultOf(text)).message).to.include('__proto__')
+    })
+  }
 
   it('refuses credentials by where they belong and shows none of them', async () => {
     const fault = await faultOf(`
@@ -128,7 +155,8 @@ barman: {conninfo: password=topsecret}
 password: topsecret
 `)
     expect(fault.message.match(/credentials/g)?.length).to.be.greaterThan(5)
-    for (const path of ['s3.uri', 's3.endpoint', 's3.accessKeyId', 's3.secretAccessKey', 's3.aws_session_token', 'barman.conninfo', 'password']) {
+    const keys = ['s3.accessKeyId', 's3.secretAccessKey', 's3.aws_session_token', 'barman.conninfo', 'password']
+    for (const path of ['s3.uri', 's3.endpoint', ...keys]) {
       expect(fault.message).to.include(path)
     }
     expect(`${fault.message}${fault.hint}${fault.stack}`).to.not.match(/AKIA|topsecret/)

@@ -77,7 +77,8 @@ describe('queue directory for the hook', () => {
   })
 
   it('is found in a configuration that is wrong everywhere else', async () => {
-    expect(await readText('s3: nonsense\nunknown: 1\nqueue: {directory: /srv/q, x: 1}\n')).to.deep.equal({directory: '/srv/q', warnings: []})
+    const text = 's3: nonsense\nunknown: 1\nqueue: {directory: /srv/q, x: 1}\n'
+    expect(await readText(text)).to.deep.equal({directory: '/srv/q', warnings: []})
   })
 
   const broken: readonly [string, string][] = [

@@ -16,8 +16,18 @@ describe('effective configuration', () => {
 
   it('shows each setting as it would be written, with its source', async () => {
     const configFile = join(root, 'config.yaml')
-    await writeFile(configFile, 's3: {uri: s3://b//p/, timeout: 90s, tags: {owner: dba, a.b: x}}\nservers: {main.one: {directory: /d, base: {layout: mirror}, uri: s3://c}, bare: }\n')
-    const loaded = await loadConfig({configFile, environment: {BARMANS3_S3_REGION: 'r-1'}, overrides: {'transfer.partSize': '33554432'}, barmanFile: '/nonexistent/x'})
+    await writeFile(
+      configFile,
+      `s3: {uri: s3://b//p/, timeout: 90s, tags: {owner: dba, a.b: x}}
+servers: {main.one: {directory: /d, base: {layout: mirror}, uri: s3://c}, bare: }
+`,
+    )
+    const loaded = await loadConfig({
+      configFile,
+      environment: {BARMANS3_S3_REGION: 'r-1'},
+      overrides: {'transfer.partSize': '33554432'},
+      barmanFile: '/nonexistent/x',
+    })
     const rows = listConfigRows(loaded).map(({path, value, source}) => `${path}|${value}|${source.replace(configFile, 'F')}`)
     expect(rows).to.deep.equal([
       's3.uri|s3://b/p|file F',
@@ -52,9 +62,13 @@ describe('effective configuration', () => {
   it('names every setting of the table when all are set', async () => {
     const configFile = join(root, 'all.yaml')
     await writeFile(configFile, `
-s3: {uri: s3://b, endpoint: "https://h", region: r, profile: p, forcePathStyle: true, storageClass: {base: A, wal: B}, tags: {a: b}, encryption: {type: aws:kms, keyId: k}, conditionalPut: native}
+s3:
+  {uri: s3://b, endpoint: "https://h", region: r, profile: p, forcePathStyle: true, storageClass: {base: A, wal: B},
+   tags: {a: b}, encryption: {type: aws:kms, keyId: k}, conditionalPut: native}
 barman: {configuration: /c, home: /h}
-servers: {m: {directory: /d, basebackupsDirectory: /d, walsDirectory: /d, metaDirectory: /d, xlogdbDirectory: /d, lockDirectory: /d, uri: s3://b, base: {layout: mirror}}}
+servers:
+  m: {directory: /d, basebackupsDirectory: /d, walsDirectory: /d, metaDirectory: /d, xlogdbDirectory: /d,
+      lockDirectory: /d, uri: s3://b, base: {layout: mirror}}
 `)
     const rows = listConfigRows(await loadConfig({configFile, environment: {}}))
     const expected = SETTINGS.map(({path}) => path.replace('*', 'm').replace(/^s3\.tags$/, 's3.tags.a'))
