@@ -1,0 +1,44 @@
+import {Args, Flags} from '@oclif/core'
+import {BarmansCommand} from '../../lib/cli/base-command.ts'
+import {dryRunFlag, storeFlags} from '../../lib/cli/flags.ts'
+import {forEachServer, chooseServers} from '../../lib/cli/each-server.ts'
+import {renderWalSync} from '../../lib/cli/render/wal-sync.ts'
+import {syncWal, type WalSyncOptions} from '../../lib/sync/wal-sync.ts'
+import type {WalSyncResult} from '../../lib/sync/wal-result.ts'
+
+export interface WalSyncCommandResult {
+  readonly servers: readonly WalSyncResult[]
+}
+
+export default class WalSync extends BarmansCommand<WalSyncCommandResult> {
+  static override args = {
+    server: Args.string({description: 'Barman server; several may be named.'}),
+  }
+  static override description = `History files first, then oldest first. What the bucket has already is left alone; a WAL of the same name with other
+content is a conflict: nothing is replaced and the exit code is 12. A bucket that belongs to another cluster is refused.
+
+Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usage or configuration, 10 partly done,
+11 another run holds the lock, 12 conflict, 13 Barman's files missing or unreadable.`
+  static override examples = [
+    {description: 'One server, by hand:', command: '<%= config.bin %> <%= command.id %> main-server'},
+    {description: 'See what would be uploaded:', command: '<%= config.bin %> <%= command.id %> main-server --dry-run'},
+    {description: 'All servers, from cron every 15 minutes:', command: '<%= config.bin %> <%= command.id %> --all'},
+  ]
+  static override flags = {
+    ...storeFlags,
+    all: Flags.boolean({summary: 'Every server that Barman or the configuration knows.'}),
+    'dry-run': dryRunFlag,
+  }
+  static override strict = false
+  static override summary = "Copy a server's WAL files to S3."
+
+  async run(): Promise<WalSyncCommandResult> {
+    const {argv, flags} = await this.parse(WalSync)
+    const options: WalSyncOptions = {isDryRun: flags['dry-run']}
+    return await this.perform(flags, async (wiring) => {
+      const names = await chooseServers(wiring, argv as string[], {all: flags.all})
+      const {results, exitCode} = await forEachServer(wiring, names, {isReadOnly: options.isDryRun}, async (context) => await syncWal(context, options))
+      return {result: {servers: results}, exitCode, rendered: renderWalSync(results)}
+    })
+  }
+}

@@ -1,0 +1,145 @@
+/** The only place that constructs adapters: from flags, environment and configuration to what the engines take. */
+import {hostname, homedir} from 'node:os'
+import {ArchiveKeys} from '../archive/keys.ts'
+import type {Clock} from '../clock.ts'
+import {formatArchiveUri, type ArchiveUri} from '../config/archive-uri.ts'
+import {loadConfig, requireArchiveUri, type LoadedConfig} from '../config/load.ts'
+import {LocalStateError} from '../errors.ts'
+import {readSyncState, writeSyncState} from '../local/sync-state.ts'
+import {systemClock} from '../local/system-clock.ts'
+import {readOrCreateWriterId} from '../local/writer-id.ts'
+import type {Progress} from '../progress.ts'
+import {createDryRunStore} from '../store/dry-run.ts'
+import type {ObjectStore} from '../store/object-store.ts'
+import type {S3StoreOptions} from '../store/s3/options.ts'
+import {BodyPool} from '../sync/body-pool.ts'
+import {MAX_BODY_BYTES, type ServerContext} from '../sync/server-context.ts'
+import {ServerDirectory} from './servers.ts'
+
+export interface WiringOptions {
+  readonly configFile: string | undefined
+  readonly environment: NodeJS.ProcessEnv
+  /** Settings from flags, by dotted path. */
+  readonly overrides: Readonly<Record<string, string>>
+  readonly progress: Progress
+  readonly signal: AbortSignal
+}
+
+/** Everything a command can ask for. Made once per run. */
+export interface Wiring {
+  readonly loaded: LoadedConfig
+  readonly queueDirectory: string
+  readonly clock: Clock
+  readonly servers: ServerDirectory
+  readonly progress: Progress
+  /**
+   * What the engines need for one server. With `isReadOnly` nothing is written, here or in S3.
+   * @throws UsageError when no bucket is configured or there is no such server
+   */
+  open(server: string, options?: {isReadOnly?: boolean}): Promise<ServerContext>
+  close(): void
+}
+
+/** Reads the configuration and prepares the rest; nothing is connected before it is used. */
+export async function createWiring(options: WiringOptions): Promise<Wiring> {
+  const {configFile, environment, overrides, progress, signal} = options
+  const loaded = await loadConfig({
+    ...(configFile === undefined ? {} : {configFile}), environment, overrides, homeDirectory: environment.HOME ?? homeOfUser(),
+  })
+  for (const warning of loaded.warnings) progress.warn(warning)
+  const {config} = loaded
+  const servers = new ServerDirectory(config, progress)
+  const stores: ObjectStore[] = []
+  const byBucket = new Map<string, Promise<ObjectStore>>()
+  const pool = new BodyPool(MAX_BODY_BYTES)
+
+  const openStore = async (uri: ArchiveUri, server: string): Promise<ObjectStore> => {
+    const store = await createStore(config, uri, server, {environment, progress})
+    stores.push(store)
+    return store
+  }
+
+  return {
+    loaded,
+    queueDirectory: config.queue.directory,
+    clock: systemClock,
+    servers,
+    progress,
+    async open(name, {isReadOnly = false} = {}) {
+      const uri = requireArchiveUri(loaded, name)
+      const server = await servers.get(name)
+      let opening = byBucket.get(uri.bucket)
+      if (!opening) byBucket.set(uri.bucket, (opening = openStore(uri, name)))
+      const store = await opening
+      const writer = isReadOnly ? {id: '', host: hostname()} : await readWriter(config.state.directory)
+      return {
+        server,
+        store: isReadOnly ? createDryRunStore(store) : store,
+        keys: new ArchiveKeys({prefix: uri.prefix, server: name}),
+        archiveUri: formatArchiveUri(uri),
+        writer,
+        stateDirectory: config.state.directory,
+        concurrency: config.transfer.concurrency,
+        partSizeBytes: config.transfer.partSizeBytes,
+        pool, clock: systemClock, progress, signal,
+      }
+    },
+    close() {
+      for (const store of stores) store.close()
+    },
+  }
+}
+
+function homeOfUser(): string {
+  try {
+    return homedir()
+  } catch {
+    // A user without an entry in passwd has no home; then no file of theirs is looked for.
+    return '/nonexistent'
+  }
+}
+
+async function readWriter(stateDirectory: string): Promise<{id: string; host: string}> {
+  const {id} = await readOrCreateWriterId(stateDirectory)
+  return {id, host: hostname()}
+}
+
+async function createStore(
+  config: LoadedConfig['config'], uri: ArchiveUri, server: string, {environment, progress}: Pick<WiringOptions, 'environment' | 'progress'>,
+): Promise<ObjectStore> {
+  // The SDK takes a tenth of a second to load; queue commands never need it.
+  const {createS3Store} = await import('../store/s3/object-store.ts')
+  const {createLearningStore} = await import('../store/s3/learning-store.ts')
+  const {s3, transfer, state} = config
+  const options: S3StoreOptions = {
+    bucket: uri.bucket,
+    ...(s3.endpoint === undefined ? {} : {endpoint: s3.endpoint}),
+    ...(s3.region === undefined ? {} : {region: s3.region}),
+    ...(s3.profile === undefined ? {} : {profile: s3.profile}),
+    ...(s3.forcePathStyle === undefined ? {} : {forcePathStyle: s3.forcePathStyle}),
+    ...(s3.encryption === undefined ? {} : {encryption: s3.encryption}),
+    storageClass: s3.storageClass, tags: s3.tags,
+    concurrency: transfer.concurrency, maxAttempts: s3.maxAttempts, idleTimeoutMs: s3.timeoutMs,
+    environment, clock: systemClock,
+    onRetry: ({operation, attempt, reason}) => {
+      if (attempt >= 3) progress.event('a request is sent again', {operation, attempt, reason})
+    },
+  }
+  const place = `${s3.endpoint ?? 'aws'}/${uri.bucket}`
+  const {state: known, warning} = await readSyncState(state.directory, server)
+  if (warning !== undefined) progress.warn(warning)
+  const mode = s3.conditionalPut ?? known.conditionalPut[place]
+  if (mode !== undefined) return createS3Store({...options, conditionalPut: mode})
+  return createLearningStore({
+    createStore: (conditionalPut) => createS3Store({...options, conditionalPut}),
+    async onLearnt(learnt) {
+      const {state: latest} = await readSyncState(state.directory, server)
+      try {
+        await writeSyncState(state.directory, server, {...latest, conditionalPut: {...latest.conditionalPut, [place]: learnt}})
+      } catch (error) {
+        // Only a note: without it the next run learns it again.
+        if (!(error instanceof LocalStateError)) throw error
+      }
+    },
+  })
+}
