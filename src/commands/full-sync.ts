@@ -12,10 +12,9 @@ export interface FullSyncCommandResult {
 
 export default class FullSync extends BarmansCommand<FullSyncCommandResult> {
   static override args = {server: Args.string({description: 'Barman server; several may be named.', required: true})}
-  static override description = `The same as base sync and then wal sync of each server; the worse exit code wins. Nothing is deleted in S3: clean-up is not part of this
-version yet, so a backup that Barman's retention removed stays in the bucket.
-
-Exit codes: those of base sync and wal sync.`
+  static override description = 'The same as base sync and then wal sync of each server; the worse exit code wins. Nothing is deleted in S3: '
+    + 'clean-up is not part of this version yet, so a backup that Barman\'s retention removed stays in the bucket.\n\n'
+    + 'Exit codes: those of base sync and wal sync.'
   static override examples = [
     {description: 'Everything of one server:', command: '<%= config.bin %> <%= command.id %> main-server'},
     {description: 'Two servers, from cron once a day:', command: '<%= config.bin %> <%= command.id %> main-server other-server'},

@@ -11,11 +11,11 @@ export interface BaseLsCommandResult {
 
 export default class BaseLs extends BarmansCommand<BaseLsCommandResult> {
   static override args = {server: Args.string({description: 'Barman server; without one, every server.'})}
-  static override description = `One line a backup, sorted by begin time. S3: complete (recorded), incomplete, legacy (copied by the old scripts, unproven),
-deleting. RESTORABLE is computed from what the bucket has: the record, every ancestor of an incremental, and every WAL
-from begin to end; when it is no, the reason is named. BARMAN is the status in Barman's own catalogue.
-
-Exit codes: 0 listed, 1 store refused, 2 store unreachable, 3 usage or configuration.`
+  static override description = 'One line a backup, sorted by begin time. S3: complete (recorded), incomplete, legacy (copied by the old '
+    + 'scripts, unproven), deleting. RESTORABLE is computed from what the bucket has: the record, every ancestor of '
+    + 'an incremental, and every WAL from begin to end; when it is no, the reason is named. BARMAN is the status in '
+    + 'Barman\'s own catalogue.\n\n'
+    + 'Exit codes: 0 listed, 1 store refused, 2 store unreachable, 3 usage or configuration.'
   static override examples = [
     {description: 'What can be restored:', command: '<%= config.bin %> <%= command.id %> main-server'},
     {description: 'The newest restorable backup, for a script:', command: "<%= config.bin %> <%= command.id %> main-server --json | jq -r '.result.servers[0].latestRestorable'"},

@@ -14,12 +14,11 @@ export interface BaseSyncCommandResult {
 
 export default class BaseSync extends BarmansCommand<BaseSyncCommandResult> {
   static override args = {server: Args.string({description: 'Barman server; without one, every server.'})}
-  static override description = `Works through the queue that the Barman hook fills, oldest first, then takes every finished backup that has no record in S3.
-A backup is recorded as complete only when all of it is in S3 and nothing of it changed meanwhile. Later changes of
-backup.info and keep are carried over on each run.
-
-Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usage or configuration, 10 partly done,
-11 another run or host copies it, 12 conflict, 13 Barman's files missing, unreadable or changing.`
+  static override description = 'Works through the queue that the Barman hook fills, oldest first, then takes every finished backup that has no '
+    + 'record in S3. A backup is recorded as complete only when all of it is in S3 and nothing of it changed '
+    + 'meanwhile. Later changes of backup.info and keep are carried over on each run.\n\n'
+    + 'Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usage or configuration, 10 partly '
+    + 'done, 11 another run or host copies it, 12 conflict, 13 Barman\'s files missing, unreadable or changing.'
   static override examples = [
     {description: 'Everything that waits, from cron once a day:', command: '<%= config.bin %> <%= command.id %>'},
     {description: 'One server:', command: '<%= config.bin %> <%= command.id %> main-server'},
@@ -28,11 +27,11 @@ Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usa
   ]
   static override flags = {
     ...storeFlags,
-    adopt: Flags.boolean({summary: 'Take over a backup that another host began and will not finish.', dependsOn: ['backup']}),
-    again: Flags.boolean({summary: 'Send a backup again that was deleted in S3 on purpose or copied by the old scripts.', dependsOn: ['backup']}),
+    adopt: Flags.boolean({default: false, summary: 'Take over a backup that another host began and will not finish.', dependsOn: ['backup']}),
+    again: Flags.boolean({default: false, summary: 'Send a backup again that was deleted in S3 on purpose or copied by the old scripts.', dependsOn: ['backup']}),
     backup: Flags.string({summary: 'Only this backup; may be given several times.', multiple: true, helpValue: 'ID'}),
     'dry-run': dryRunFlag,
-    'queue-only': Flags.boolean({summary: 'Only what is in the queue, not what the hook missed.', exclusive: ['backup']}),
+    'queue-only': Flags.boolean({default: false, summary: 'Only what is in the queue, not what the hook missed.', exclusive: ['backup']}),
   }
   static override summary = 'Copy base backups to S3: those in the queue, then those the hook missed.'
 

@@ -9,11 +9,11 @@ export default class QueueAdd extends BarmansCommand<QueueAddResult> {
     server: Args.string({description: 'Barman server; from BARMAN_SERVER in a hook.'}),
     backup: Args.string({description: 'Backup id; from BARMAN_BACKUP_ID in a hook.'}),
   }
-  static override description = `Made to be Barman's post_backup_script or post_backup_retry_script: reads the BARMAN_* variables, uses no network, and ends in
-about a tenth of a second. As a retry hook it ends with 0 or 62, never with a code that Barman would repeat for ever.
-Adding a backup twice is one task; a backup that FAILED in Barman is not added.
-
-Exit codes: 0 added or nothing to add, 3 usage or queue directory not writable, 62 any failure under BARMAN_RETRY=1.`
+  static override description = 'Made to be Barman\'s post_backup_script or post_backup_retry_script: reads the BARMAN_* variables, uses no '
+    + 'network, and ends in about a tenth of a second. As a retry hook it ends with 0 or 62, never with a code that '
+    + 'Barman would repeat for ever. Adding a backup twice is one task; a backup that FAILED in Barman is not added.\n\n'
+    + 'Exit codes: 0 added or nothing to add, 3 usage or queue directory not writable, 62 any failure under '
+    + 'BARMAN_RETRY=1.'
   static override examples = [
     {description: 'In the server section of barman.conf:', command: 'post_backup_script = /usr/local/bin/<%= config.bin %> <%= command.id %>'},
     {description: 'By hand:', command: '<%= config.bin %> <%= command.id %> main-server 20261101T020000'},

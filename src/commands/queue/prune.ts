@@ -11,15 +11,14 @@ export interface QueuePruneResult {
 }
 
 export default class QueuePrune extends BarmansCommand<QueuePruneResult> {
-  static override description = `Only tasks that have ended are removed, never a waiting or running one. Backups in S3 are not touched.
-
-Exit codes: 0 done or nothing to do, 3 usage or configuration.`
+  static override description = 'Only tasks that have ended are removed, never a waiting or running one. Backups in S3 are not touched.\n\n'
+    + 'Exit codes: 0 done or nothing to do, 3 usage or configuration.'
   static override examples = [
     {description: 'Forget what was done more than a month ago, from cron:', command: '<%= config.bin %> <%= command.id %> --older-than 30d'},
     {description: 'Failed ones, too:', command: '<%= config.bin %> <%= command.id %> --older-than 90d --errors'},
   ]
   static override flags = {
-    errors: Flags.boolean({summary: 'Remove tasks that ended with an error, too.'}),
+    errors: Flags.boolean({default: false, summary: 'Remove tasks that ended with an error, too.'}),
     'older-than': Flags.string({summary: 'Age since the task ended.', default: '30d', helpValue: 'DURATION'}),
     server: Flags.string({summary: 'Only this Barman server.', helpValue: 'SERVER'}),
   }

@@ -14,9 +14,8 @@ export default class QueueRetry extends BarmansCommand<QueueRetryResult> {
     server: Args.string({description: 'Barman server; without one, all.'}),
     backup: Args.string({description: 'Backup id; without one, all of the server.'}),
   }
-  static override description = `The next base sync takes them up. Mend the reason first: see queue status --state error.
-
-Exit codes: 0 done or nothing to do, 3 usage or configuration.`
+  static override description = 'The next base sync takes them up. Mend the reason first: see queue status --state error.\n\n'
+    + 'Exit codes: 0 done or nothing to do, 3 usage or configuration.'
   static override examples = [
     {description: 'All of them:', command: '<%= config.bin %> <%= command.id %>'},
     {description: 'One backup:', command: '<%= config.bin %> <%= command.id %> main-server 20261101T020000'},

@@ -6,10 +6,10 @@ import {readQueueStatus, type QueueStatus} from '../../lib/queue/status.ts'
 import {TASK_STATES, type TaskState} from '../../lib/queue/task.ts'
 
 export default class QueueStatusCommand extends BarmansCommand<QueueStatus> {
-  static override description = `run: waits for base sync. running: being copied. done: in S3. error: cannot succeed as it is; mend the reason, then queue retry.
-Broken entries are files that are no tasks; base sync sets them aside and never deletes them.
-
-Exit codes: 0 shown, 3 usage or configuration.`
+  static override description = 'run: waits for base sync. running: being copied. done: in S3. error: cannot succeed as it is; mend the reason, '
+    + 'then queue retry. Broken entries are files that are no tasks; base sync sets them aside and never deletes '
+    + 'them.\n\n'
+    + 'Exit codes: 0 shown, 3 usage or configuration.'
   static override examples = [
     {description: 'The whole queue:', command: '<%= config.bin %> <%= command.id %>'},
     {description: 'What needs a look, for a script:', command: '<%= config.bin %> <%= command.id %> --state error --json'},

@@ -14,11 +14,11 @@ export default class WalSync extends BarmansCommand<WalSyncCommandResult> {
   static override args = {
     server: Args.string({description: 'Barman server; several may be named.'}),
   }
-  static override description = `History files first, then oldest first. What the bucket has already is left alone; a WAL of the same name with other
-content is a conflict: nothing is replaced and the exit code is 12. A bucket that belongs to another cluster is refused.
-
-Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usage or configuration, 10 partly done,
-11 another run holds the lock, 12 conflict, 13 Barman's files missing or unreadable.`
+  static override description = 'History files first, then oldest first. What the bucket has already is left alone; a WAL of the same name with '
+    + 'other content is a conflict: nothing is replaced and the exit code is 12. A bucket that belongs to another '
+    + 'cluster is refused.\n\n'
+    + 'Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usage or configuration, 10 partly '
+    + 'done, 11 another run holds the lock, 12 conflict, 13 Barman\'s files missing or unreadable.'
   static override examples = [
     {description: 'One server, by hand:', command: '<%= config.bin %> <%= command.id %> main-server'},
     {description: 'See what would be uploaded:', command: '<%= config.bin %> <%= command.id %> main-server --dry-run'},
@@ -26,7 +26,7 @@ Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usa
   ]
   static override flags = {
     ...storeFlags,
-    all: Flags.boolean({summary: 'Every server that Barman or the configuration knows.'}),
+    all: Flags.boolean({default: false, summary: 'Every server that Barman or the configuration knows.'}),
     'dry-run': dryRunFlag,
   }
   static override strict = false

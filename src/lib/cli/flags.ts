@@ -6,7 +6,7 @@ export const commonFlags = {
     summary: 'Configuration file; else BARMANS3_CONFIG, /etc/barmans3.yaml, ~/.config/barmans3/config.yaml, /opt/barmans3/barmans3.conf.',
     helpGroup: 'GLOBAL', helpValue: 'FILE',
   }),
-  quiet: Flags.boolean({char: 'q', summary: 'Say nothing but errors.', helpGroup: 'GLOBAL'}),
+  quiet: Flags.boolean({char: 'q', summary: 'Say nothing but errors.', default: false, helpGroup: 'GLOBAL'}),
 }
 
 /** For commands that talk to S3: settings that one run may want otherwise. */
@@ -16,7 +16,7 @@ export const storeFlags = {
   concurrency: Flags.string({summary: 'Requests at the same time, in place of transfer.concurrency.', helpGroup: 'S3', helpValue: 'N'}),
 }
 
-export const dryRunFlag = Flags.boolean({char: 'n', summary: 'Show what would be done, change nothing.'})
+export const dryRunFlag = Flags.boolean({char: 'n', summary: 'Show what would be done, change nothing.', default: false})
 
 /** The settings that flags override, by their dotted path. */
 export function overridesOf(flags: Readonly<Record<string, unknown>>): Record<string, string> {

@@ -1,5 +1,5 @@
-import {EXIT, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
-import {exitCodeOf, messageOf} from '../errors.ts'
+import {EXIT, exitCodeOf, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
+import type {StopReason} from './stop-reason.ts'
 
 export interface BackupOutcome {
   readonly backupId: string
@@ -11,12 +11,6 @@ export interface BackupOutcome {
   readonly files: number | undefined
   readonly bytes: number | undefined
   readonly exitCode: ExitCode
-}
-
-export interface StopReason {
-  readonly code: string
-  readonly message: string
-  readonly hint: string | undefined
 }
 
 export interface BaseSyncResult {
@@ -41,8 +35,4 @@ export function baseSyncExitCode(
     facts.brokenTasks > 0 ? EXIT.partial : EXIT.ok,
     facts.failure ? exitCodeOf(facts.failure) : EXIT.ok,
   ])
-}
-
-export function stopReasonOf(failure: BarmansError | undefined): StopReason | undefined {
-  return failure && {code: failure.code, message: messageOf(failure), hint: failure.hint}
 }

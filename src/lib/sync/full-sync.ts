@@ -1,6 +1,7 @@
 import {BarmansError, exitCodeOf, worstExitCode, type ExitCode} from '../errors.ts'
 import {syncBase} from './base-sync.ts'
-import {stopReasonOf, type BaseSyncResult, type StopReason} from './base-result.ts'
+import type {BaseSyncResult} from './base-result.ts'
+import {stopReasonOf, type StopReason} from './stop-reason.ts'
 import type {QueueAccess} from './queue-access.ts'
 import type {ServerContext} from './server-context.ts'
 import type {WalSyncResult} from './wal-result.ts'

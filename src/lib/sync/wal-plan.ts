@@ -61,10 +61,10 @@ export function whyNotFinal(facts: FinalityFacts): NotFinal {
 }
 
 /** History files first, since without them no timeline can be followed, then by timeline and position, oldest first. */
-export function compareUploadOrder(left: WalFile, right: WalFile): number {
-  const history = Number(right.kind === 'history') - Number(left.kind === 'history')
+export function compareUploadOrder(left: string, right: string): number {
+  const history = Number(right.endsWith('.history')) - Number(left.endsWith('.history'))
   if (history !== 0) return history
-  return left.name < right.name ? -1 : left.name > right.name ? 1 : 0
+  return left < right ? -1 : left > right ? 1 : 0
 }
 
 /** Whether a backup that begins at `beginWal` needs segment `name` (24 digits) of the same timeline to go on. */

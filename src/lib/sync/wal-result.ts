@@ -1,4 +1,5 @@
 import {EXIT, exitCodeOf, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
+import {stopReasonOf, type StopReason} from './stop-reason.ts'
 import type {ItemProblem} from './server-context.ts'
 
 /** At most so many items of one kind are named in a result; the counts are always whole. */
@@ -13,6 +14,10 @@ export class ProblemList {
     this.count++
     if (this.named.length < MAX_NAMED) this.named.push({name, message})
   }
+
+  summary(): ProblemSummary {
+    return {count: this.count, items: this.named}
+  }
 }
 
 export interface ProblemSummary {
@@ -21,12 +26,19 @@ export interface ProblemSummary {
   readonly items: readonly ItemProblem[]
 }
 
+/** One WAL file that is to be uploaded, or whose content is to be compared. Small: a million of them are held at once. */
+export interface PlannedWal {
+  readonly name: string
+  readonly decision: 'upload' | 'compare'
+  readonly sizeBytes: number
+}
+
 export interface WalSyncResult {
   readonly server: string
   /** With a dry run: what would be uploaded. */
   readonly uploaded: {readonly files: number; readonly bytes: number; readonly first: string | undefined; readonly last: string | undefined}
   /** Planned names, oldest first, the first of them; only of a dry run. */
-  readonly planned: readonly {readonly name: string; readonly decision: 'upload' | 'compare'; readonly sizeBytes: number}[]
+  readonly planned: readonly PlannedWal[]
   readonly alreadyThere: number
   /** Same name, other content: nothing was replaced. */
   readonly conflicts: ProblemSummary
@@ -41,18 +53,55 @@ export interface WalSyncResult {
   readonly notUploaded: number
   readonly isDryRun: boolean
   /** What stopped the whole run early. */
-  readonly stoppedBy: {readonly code: string; readonly message: string; readonly hint: string | undefined} | undefined
+  readonly stoppedBy: StopReason | undefined
   readonly exitCode: ExitCode
 }
 
-/** The exit code of a WAL sync from its parts (design: exit codes). */
-export function walSyncExitCode(
-  result: Pick<WalSyncResult, 'conflicts' | 'lost' | 'failed'>, failure: BarmansError | undefined,
-): ExitCode {
-  return worstExitCode([
-    failure ? exitCodeOf(failure) : EXIT.ok,
-    result.conflicts.count > 0 ? EXIT.conflict : EXIT.ok,
-    result.lost.count > 0 ? EXIT.barmanFiles : EXIT.ok,
-    result.failed.count > 0 ? EXIT.partial : EXIT.ok,
-  ])
+/** What a run has done so far, item by item, and the result that comes of it. */
+export class WalTally {
+  readonly conflicts = new ProblemList()
+  readonly left = new ProblemList()
+  readonly vanished = new ProblemList()
+  readonly lost = new ProblemList()
+  readonly failed = new ProblemList()
+  alreadyThere = 0
+  /** Planned items that came to any end. */
+  settled = 0
+  #files = 0
+  #bytes = 0
+  #first: string | undefined
+  #last: string | undefined
+
+  addUploaded(name: string, sizeBytes: number): void {
+    this.#files++
+    this.#bytes += sizeBytes
+    if (this.#first === undefined || name < this.#first) this.#first = name
+    if (this.#last === undefined || name > this.#last) this.#last = name
+  }
+
+  /**
+   * @param planned in upload order
+   * @param failure what stopped the run early
+   */
+  result(server: string, planned: readonly PlannedWal[], failure: BarmansError | undefined, isDryRun: boolean): WalSyncResult {
+    const {conflicts, left, vanished, lost, failed} = this
+    return {
+      server,
+      uploaded: isDryRun
+        ? {files: planned.length, bytes: planned.reduce((sum, {sizeBytes}) => sum + sizeBytes, 0), first: planned[0]?.name, last: planned.at(-1)?.name}
+        : {files: this.#files, bytes: this.#bytes, first: this.#first, last: this.#last},
+      planned: isDryRun ? planned.slice(0, MAX_NAMED) : [],
+      alreadyThere: this.alreadyThere,
+      conflicts: conflicts.summary(), left: left.summary(), vanished: vanished.summary(), lost: lost.summary(), failed: failed.summary(),
+      notUploaded: failure ? planned.length - this.settled : 0,
+      isDryRun,
+      stoppedBy: stopReasonOf(failure),
+      exitCode: worstExitCode([
+        failure ? exitCodeOf(failure) : EXIT.ok,
+        conflicts.count > 0 ? EXIT.conflict : EXIT.ok,
+        lost.count > 0 ? EXIT.barmanFiles : EXIT.ok,
+        failed.count > 0 ? EXIT.partial : EXIT.ok,
+      ]),
+    }
+  }
 }

@@ -16,7 +16,7 @@ import type {ServerContext} from './server-context.ts'
 import {digestFile, uploadFile} from './upload.ts'
 import {WalListing} from './wal-listing.ts'
 import {compareUploadOrder, decideWal, isNeededFrom, whyNotFinal} from './wal-plan.ts'
-import {ProblemList, walSyncExitCode, MAX_NAMED, type WalSyncResult} from './wal-result.ts'
+import {WalTally, type PlannedWal, type WalSyncResult} from './wal-result.ts'
 import {readHashDirectory, readWal, readWalDirectory, type LocalWal} from './wal-sources.ts'
 
 /** WAL files up to this size are one PUT (design: section 6). */
@@ -26,11 +26,6 @@ const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 export interface WalSyncOptions {
   /** Compare and plan, change nothing. */
   readonly isDryRun: boolean
-}
-
-interface PlannedWal {
-  readonly wal: LocalWal
-  readonly decision: 'upload' | 'compare' | 'size-differs'
 }
 
 /**
@@ -54,16 +49,7 @@ export async function syncWal(context: ServerContext, options: WalSyncOptions): 
 class WalSync {
   readonly #context: ServerContext
   readonly #options: WalSyncOptions
-  readonly #conflicts = new ProblemList()
-  readonly #left = new ProblemList()
-  readonly #vanished = new ProblemList()
-  readonly #lost = new ProblemList()
-  readonly #failed = new ProblemList()
-  #alreadyThere = 0
-  #uploadedFiles = 0
-  #uploadedBytes = 0
-  #first: string | undefined
-  #last: string | undefined
+  readonly #tally = new WalTally()
   #identity: GuardedIdentity = {systemId: undefined, hasIdentityFile: false}
   #segmentSizeBytes = DEFAULT_SEGMENT_BYTES
   #xlogDbNames: Set<string> = new Set()
@@ -82,12 +68,12 @@ class WalSync {
     this.#identity = await guardSystemId(this.#context, catalog)
     this.#segmentSizeBytes = newestSegmentSize(catalog) ?? DEFAULT_SEGMENT_BYTES
     const planned = await this.#plan(listing.historyFiles, listing.hashDirectories)
-    planned.sort((left, right) => compareUploadOrder(left.wal.file, right.wal.file))
+    planned.sort((left, right) => compareUploadOrder(left.name, right.name))
     if (this.#options.isDryRun) return this.#result(planned, undefined)
     if (this.#isPassive()) this.#xlogDbNames = await this.#readXlogDbNames(planned)
     if (planned.length > 0) {
       progress.phase(`WAL of ${server.name}: upload`)
-      progress.total({items: planned.length, bytes: planned.reduce((sum, item) => sum + item.wal.local.sizeBytes, 0)})
+      progress.total({items: planned.length, bytes: planned.reduce((sum, item) => sum + item.sizeBytes, 0)})
     }
     return this.#result(planned, await this.#execute(planned))
   }
@@ -104,7 +90,7 @@ class WalSync {
   }
 
   async #plan(historyFiles: readonly string[], hashDirectories: readonly string[]): Promise<PlannedWal[]> {
-    const {server, store, keys, signal} = this.#context
+    const {store, keys, signal} = this.#context
     const names = [...historyFiles, ...hashDirectories].sort()
     const [firstName] = names
     if (firstName === undefined) return []
@@ -119,7 +105,6 @@ class WalSync {
     } finally {
       await listing.close()
     }
-    if (planned.length === 0) this.#context.progress.event('nothing new', {server: server.name, alreadyThere: this.#alreadyThere})
     return planned
   }
 
@@ -143,8 +128,8 @@ class WalSync {
 
   #decide(wal: LocalWal, remote: ListedObject | undefined, planned: PlannedWal[]): void {
     const decision = decideWal(wal.local, remote)
-    if (decision === 'skip') this.#alreadyThere++
-    else planned.push({wal, decision})
+    if (decision === 'skip') this.#tally.alreadyThere++
+    else planned.push({name: wal.file.name, decision: decision === 'upload' ? 'upload' : 'compare', sizeBytes: wal.local.sizeBytes})
   }
 
   async #execute(planned: readonly PlannedWal[]): Promise<BarmansError | undefined> {
@@ -157,29 +142,33 @@ class WalSync {
     }
   }
 
-  async #handle({wal, decision}: PlannedWal): Promise<void> {
+  async #handle({name, decision}: PlannedWal): Promise<void> {
     try {
+      // Looked at again: hours may lie between plan and upload.
+      const file = parseWalName(name)
+      const wal = file && (await readWal(this.#context.server, file))
+      if (!wal) throw new LocalFileError('vanished', name)
       await (decision === 'upload' ? this.#upload(wal) : this.#compare(wal))
     } catch (error) {
       if (error instanceof NotFinalError) {
-        this.#left.add(wal.file.name, error.message)
+        this.#tally.left.add(name, error.message)
       } else if (error instanceof ConflictError) {
-        this.#conflicts.add(wal.file.name, error.message)
+        this.#tally.conflicts.add(name, error.message)
         this.#context.progress.fail(error.message)
       } else if (error instanceof LocalFileError) {
-        await this.#handleLocalFault(wal, error)
+        await this.#handleLocalFault(name, error)
       } else if (error instanceof StoreRefusedError && error.scope === 'request') {
-        this.#fail(wal.file.name, error)
+        this.#fail(name, error)
       } else {
         throw error
       }
-    } finally {
-      this.#context.progress.advance({items: 1})
     }
+    this.#tally.settled++
+    this.#context.progress.advance({items: 1})
   }
 
   #fail(name: string, error: Error): void {
-    this.#failed.add(name, messageOf(error))
+    this.#tally.failed.add(name, messageOf(error))
     this.#context.progress.fail(`${name}: ${messageOf(error)}`)
   }
 
@@ -197,10 +186,7 @@ class WalSync {
       await this.#compareWith(wal, uploaded)
       return
     }
-    this.#uploadedFiles++
-    this.#uploadedBytes += uploaded.sizeBytes
-    if (this.#first === undefined || wal.file.name < this.#first) this.#first = wal.file.name
-    if (this.#last === undefined || wal.file.name > this.#last) this.#last = wal.file.name
+    this.#tally.addUploaded(wal.file.name, uploaded.sizeBytes)
   }
 
   /** Refuses what is not final and what belongs to another cluster, before a byte of it is sent. */
@@ -238,7 +224,7 @@ class WalSync {
       throw new ConflictError(
         `"${key}" in the bucket (${stat.sizeBytes} bytes) has other content than ${wal.path} (${content.sizeBytes} bytes); nothing was replaced`)
     }
-    this.#alreadyThere++
+    this.#tally.alreadyThere++
   }
 
   async #downloadChecksum(wal: LocalWal): Promise<number> {
@@ -248,23 +234,24 @@ class WalSync {
     return sum
   }
 
-  async #handleLocalFault(wal: LocalWal, error: LocalFileError): Promise<void> {
+  async #handleLocalFault(name: string, error: LocalFileError): Promise<void> {
     if (error.fault === 'changed') {
-      this.#left.add(wal.file.name, messageOf(error))
+      this.#tally.left.add(name, messageOf(error))
     } else if (error.fault === 'unreadable') {
-      this.#fail(wal.file.name, error)
-    } else if (await this.#isNeededInS3(wal)) {
-      this.#lost.add(wal.file.name, "removed by Barman before it was copied, but a backup in S3 needs it to go on from its end")
-      this.#context.progress.fail(`${wal.file.name}: removed before it was copied, and a backup in S3 needs it`)
+      this.#fail(name, error)
+    } else if (await this.#isNeededInS3(name)) {
+      this.#tally.lost.add(name, 'removed by Barman before it was copied, but a backup in S3 needs it to go on from its end')
+      this.#context.progress.fail(`${name}: removed before it was copied, and a backup in S3 needs it`)
     } else {
-      this.#vanished.add(wal.file.name, "removed by Barman's retention")
+      this.#tally.vanished.add(name, "removed by Barman's retention")
     }
   }
 
-  async #isNeededInS3(wal: LocalWal): Promise<boolean> {
-    if (wal.file.kind !== 'segment') return wal.file.kind === 'history'
+  async #isNeededInS3(name: string): Promise<boolean> {
+    const kind = parseWalName(name)?.kind
+    if (kind !== 'segment') return kind === 'history'
     this.#beginWals ??= readRecords(this.#context).then(({records}) => records.flatMap(({summary}) => summary.beginWal ?? []))
-    return (await this.#beginWals).some((beginWal) => isNeededFrom(beginWal, wal.file.name))
+    return (await this.#beginWals).some((beginWal) => isNeededFrom(beginWal, name))
   }
 
   #isPassive(): boolean {
@@ -272,7 +259,7 @@ class WalSync {
   }
 
   async #readXlogDbNames(planned: readonly PlannedWal[]): Promise<Set<string>> {
-    const wanted = new Set(planned.map((item) => item.wal.file.name))
+    const wanted = new Set(planned.map((item) => item.name))
     const found = new Set<string>()
     const path = await findXlogDb(this.#context.server)
     if (path === undefined) return found
@@ -281,31 +268,7 @@ class WalSync {
   }
 
   #result(planned: readonly PlannedWal[], failure: BarmansError | undefined): WalSyncResult {
-    const {isDryRun} = this.#options
-    const summary = (list: ProblemList) => ({count: list.count, items: list.named})
-    const [conflicts, left, vanished, lost, failed] = [this.#conflicts, this.#left, this.#vanished, this.#lost, this.#failed].map(summary) as
-      [ReturnType<typeof summary>, ReturnType<typeof summary>, ReturnType<typeof summary>, ReturnType<typeof summary>, ReturnType<typeof summary>]
-    const settled = this.#uploadedFiles + conflicts.count + left.count + vanished.count + lost.count + failed.count
-    return {
-      server: this.#context.server.name,
-      uploaded: isDryRun
-        ? {
-            files: planned.length, bytes: planned.reduce((sum, item) => sum + item.wal.local.sizeBytes, 0),
-            first: planned[0]?.wal.file.name, last: planned.at(-1)?.wal.file.name,
-          }
-        : {files: this.#uploadedFiles, bytes: this.#uploadedBytes, first: this.#first, last: this.#last},
-      planned: isDryRun
-        ? planned.slice(0, MAX_NAMED).map(({wal, decision}) => ({
-            name: wal.file.name, decision: decision === 'upload' ? 'upload' : 'compare', sizeBytes: wal.local.sizeBytes,
-          }))
-        : [],
-      alreadyThere: this.#alreadyThere,
-      conflicts, left, vanished, lost, failed,
-      notUploaded: failure ? Math.max(0, planned.length - settled) : 0,
-      isDryRun,
-      stoppedBy: failure && {code: failure.code, message: messageOf(failure), hint: failure.hint},
-      exitCode: walSyncExitCode({conflicts, lost, failed}, failure),
-    }
+    return this.#tally.result(this.#context.server.name, planned, failure, this.#options.isDryRun)
   }
 }
 

@@ -29,7 +29,7 @@ export function findTool(): Promise<ToolUnderTest> {
 
 async function findOrCopyTool(user: TestUser): Promise<ToolUnderTest> {
   const root = fileURLToPath(new URL('../../../', import.meta.url))
-  if (!existsSync(join(root, 'dist', 'commands'))) throw new Error('the tool is not built: npm run build')
+  if (!existsSync(join(root, 'dist'))) throw new Error('the tool is not built: npm run build')
   const here = {node: process.execPath, script: join(root, 'bin', 'run.js')}
   const isReadable = await canRead(user, here.script) && await canRead(user, here.node)
   return isReadable ? here : copyTool(root)

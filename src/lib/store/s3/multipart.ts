@@ -100,6 +100,10 @@ export async function completeUpload(
 
   const stat = await headObject(connection, key, signal)
   if (!stat) throw damaged(connection, key, 'the upload was completed and no object is there')
+  if (stat.crc32c !== undefined && stat.crc32c !== whole.crc32c && stat.isSumOfWhole) {
+    throw damaged(connection, key, 'the upload was completed with another checksum')
+  }
+
   if (stat.sizeBytes !== whole.sizeBytes) {
     throw damaged(connection, key, `the upload was completed with ${stat.sizeBytes} bytes instead of ${whole.sizeBytes}`)
   }
@@ -115,7 +119,8 @@ async function isStored(
 ): Promise<boolean> {
   const stat = await headObject(connection, key, signal)
   if (!stat || stat.sizeBytes !== whole.sizeBytes) return false
-  if (stat.crc32c !== undefined) return stat.crc32c === whole.crc32c
+  if (stat.crc32c === whole.crc32c) return true
+  if (stat.crc32c !== undefined && stat.isSumOfWhole) return false
   if (stat.etag === multipartEtag(parts)) return true
   const stream = await getObjectStream(connection, key, undefined, signal)
   let sum = 0

@@ -76,7 +76,10 @@ class BucketStore implements S3Store {
   }
 
   head(key: ObjectKey, {signal}: Signalled = {}): Promise<ObjectStat | undefined> {
-    return this.#run('look at', key, signal, () => headObject(this.#connection, key, signal))
+    return this.#run('look at', key, signal, async () => {
+      const {isSumOfWhole: _, ...stat} = (await headObject(this.#connection, key, signal)) ?? {}
+      return 'key' in stat ? stat : undefined
+    })
   }
 
   get(key: ObjectKey, {maxBytes, signal}: Signalled & {maxBytes: number}): Promise<Buffer | undefined> {

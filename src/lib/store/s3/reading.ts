@@ -5,6 +5,15 @@ import type {ObjectKey, ObjectStat} from '../object-store.ts'
 import {StoreAnswer} from './answer.ts'
 import type {Connection} from './client.ts'
 
+/** A stat, and how far its checksum can be believed. */
+export interface StoredStat extends ObjectStat {
+  /**
+   * True when `crc32c` is surely of the whole object: the store says FULL_OBJECT, or the object came by one PUT. Of a
+   * multipart object without a type SeaweedFS gives the sum of the whole, moto something else: equal proves, unequal does not.
+   */
+  readonly isSumOfWhole: boolean
+}
+
 /** Codes of a 404 that mean the object, and not the bucket or the user. */
 const MISSING = new Set(['NoSuchKey', 'NotFound', 'NoSuchVersion'])
 
@@ -12,7 +21,7 @@ const MISSING = new Set(['NoSuchKey', 'NotFound', 'NoSuchVersion'])
  * Metadata of one object, undefined if there is none. The answer to a HEAD has no body and so no code: what is not plain
  * is asked again by GET of one byte, which needs the same right.
  */
-export async function headObject(connection: Connection, key: ObjectKey, signal?: AbortSignal): Promise<ObjectStat | undefined> {
+export async function headObject(connection: Connection, key: ObjectKey, signal?: AbortSignal): Promise<StoredStat | undefined> {
   try {
     const answer = await connection.sdk.send(new HeadObjectCommand({Bucket: connection.bucket, Key: key, ChecksumMode: 'ENABLED'}), {abortSignal: signal})
     connection.isBucketSeen = true
@@ -28,7 +37,7 @@ export async function headObject(connection: Connection, key: ObjectKey, signal?
   }
 }
 
-function statOf(key: ObjectKey, answer: HeadObjectCommandOutput): ObjectStat {
+function statOf(key: ObjectKey, answer: HeadObjectCommandOutput): StoredStat {
   return {
     key,
     sizeBytes: answer.ContentLength ?? 0,
@@ -36,8 +45,10 @@ function statOf(key: ObjectKey, answer: HeadObjectCommandOutput): ObjectStat {
     etag: answer.ETag,
     // A composite value (with or without `-N`) is the sum of sums, not of the object.
     crc32c: answer.ChecksumType === 'COMPOSITE' ? undefined : parseCrc32c(answer.ChecksumCRC32C),
+    isSumOfWhole: answer.ChecksumType === 'FULL_OBJECT' || !/-\d+"?$/.test(answer.ETag ?? ''),
     metadata: answer.Metadata ?? {},
-    storageClass: answer.StorageClass,
+    // S3 names every class but this one.
+    storageClass: answer.StorageClass ?? 'STANDARD',
   }
 }
 

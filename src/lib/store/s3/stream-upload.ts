@@ -31,6 +31,7 @@ export async function putStream(
       Key: key,
       Body: Readable.from(watch(body, sent, put.signal), {objectMode: false}),
       ChecksumAlgorithm: 'CRC32C',
+      ChecksumType: 'FULL_OBJECT',
       ...writeHeaders(options, put),
     },
     partSize: PART_BYTES,
@@ -52,7 +53,8 @@ export async function putStream(
   }
 
   const stat = await headObject(connection, key, put.signal)
-  if (stat?.sizeBytes === sent.sizeBytes && (stat.crc32c === undefined || stat.crc32c === sent.crc32c)) return
+  const isOther = stat?.sizeBytes !== sent.sizeBytes || (stat.crc32c !== undefined && stat.crc32c !== sent.crc32c && stat.isSumOfWhole)
+  if (!isOther) return
   throw new StoreRefusedError(`what s3://${connection.bucket}/${key} holds is not what was sent`, {
     storeCode: 'BadDigest',
     scope: 'request',

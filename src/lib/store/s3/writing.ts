@@ -1,11 +1,11 @@
 import {PutObjectCommand} from '@aws-sdk/client-s3'
 import {StoreRefusedError} from '../../errors.ts'
 import {crc32c, formatCrc32c} from '../checksum.ts'
-import type {ObjectKey, ObjectStat, PutOptions, PutOutcome} from '../object-store.ts'
+import type {ObjectKey, PutOptions, PutOutcome} from '../object-store.ts'
 import {StoreAnswer} from './answer.ts'
 import {LostAnswer, type Connection} from './client.ts'
 import type {ConditionalPut, S3StoreOptions} from './options.ts'
-import {getObjectStream, headObject} from './reading.ts'
+import {getObjectStream, headObject, type StoredStat} from './reading.ts'
 import {writeHeaders} from './settings.ts'
 
 /** Bodies up to this size are compared whole, larger ones by size and CRC32C where the store keeps one. */
@@ -119,15 +119,15 @@ async function sendPut(connection: Connection, options: S3StoreOptions, object: 
 }
 
 /** `stored` when the object that is there has this body. Reads it where size and checksum do not decide. */
-async function compare(connection: Connection, stat: ObjectStat, {key, body, crc32c: sum, put}: Sending): Promise<PutOutcome> {
+async function compare(connection: Connection, stat: StoredStat, {key, body, crc32c: sum, put}: Sending): Promise<PutOutcome> {
   if (stat.sizeBytes !== body.length) return 'exists'
-  if (stat.crc32c !== undefined && stat.crc32c !== sum) return 'exists'
-  if (stat.crc32c !== undefined && body.length > COMPARED_BYTES) return 'stored'
+  if (stat.crc32c !== undefined && stat.crc32c !== sum && stat.isSumOfWhole) return 'exists'
+  if (stat.crc32c === sum && body.length > COMPARED_BYTES) return 'stored'
   try {
     return (await hasBytes(connection, key, body, put.signal)) ? 'stored' : 'exists'
   } catch (error) {
     // An archived object cannot be read; its checksum was right.
-    if (error instanceof StoreAnswer && error.code === 'InvalidObjectState' && stat.crc32c !== undefined) return 'stored'
+    if (error instanceof StoreAnswer && error.code === 'InvalidObjectState' && stat.crc32c === sum) return 'stored'
     throw error
   }
 }
