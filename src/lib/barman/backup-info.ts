@@ -89,7 +89,9 @@ export function parseBackupInfo(text: string): BackupInfo {
     endXlog: values.read('end_xlog', parseLsnText),
     timeline: values.read('timeline', parseCount),
     version: values.read('version', parseCount),
-    xlogSegmentSizeBytes: isBeforeSegmentSize(fields) ? DEFAULT_SEGMENT_SIZE_BYTES : values.read('xlog_segment_size', parseSegmentSize),
+    xlogSegmentSizeBytes: isBeforeSegmentSize(fields)
+      ? DEFAULT_SEGMENT_SIZE_BYTES
+      : values.read('xlog_segment_size', parseSegmentSize),
     systemId: values.read('systemid', (value) => (/^\d+$/.test(unquote(value)) ? unquote(value) : undefined)),
     mode: values.text('mode'),
     compression: values.text('compression'),

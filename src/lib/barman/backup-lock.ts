@@ -26,9 +26,10 @@ export type ChainLockResult =
  * Takes Barman's id locks (barman: `ServerBackupIdLock`) of the backups `chain`, root to leaf, all or none, without
  * waiting. Held, they keep Barman 3.8 and later from deleting these backups. All of a chain are needed: with only the
  * child's, Barman's retention would delete the root and leave an orphan it chokes on. A missing lock file is made, 0600
- * and owned like the lock directory, since any other would lock Barman out, or not at all. Never throws for a lock that cannot be had:
- * the caller goes on without and relies on its check at the end. Do not hold it while the backup is WAITING_FOR_WALS:
- * it would hold up Barman's check-backup.
+ * and owned like the lock directory (any other would lock Barman out), else not at all.
+ *
+ * Never throws for a lock that cannot be had: the caller goes on without and relies on its check at the end. Do not hold
+ * it while the backup is WAITING_FOR_WALS: it would hold up Barman's check-backup.
  */
 export async function lockBackupChain(server: BarmanServer, chain: readonly BackupId[]): Promise<ChainLockResult> {
   const {lockDirectory} = server
@@ -54,7 +55,10 @@ export async function lockBackupChain(server: BarmanServer, chain: readonly Back
 }
 
 /** As `lockBackupChain`, for callers who do not tell the reason: the locks, or undefined. */
-export async function tryLockBackupChain(server: BarmanServer, chain: readonly BackupId[]): Promise<ChainLock | undefined> {
+export async function tryLockBackupChain(
+  server: BarmanServer,
+  chain: readonly BackupId[],
+): Promise<ChainLock | undefined> {
   return (await lockBackupChain(server, chain)).lock
 }
 

@@ -9,7 +9,9 @@ export interface BarmanTime {
   readonly normalized: string
 }
 
-const ISO = /^(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?\s*(Z|UTC|GMT|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?)?$/
+const DATE_AND_TIME = String.raw`(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2}):(\d{2})(?:[.,](\d{1,9}))?`
+const ZONE = String.raw`(Z|UTC|GMT|[+-]\d{2}(?::?\d{2}(?::?\d{2})?)?)`
+const ISO = new RegExp(String.raw`^${DATE_AND_TIME}\s*${ZONE}?$`)
 const CTIME = /^[A-Z][a-z]{2} ([A-Z][a-z]{2}) +(\d{1,2}) (\d{2}):(\d{2}):(\d{2}) (\d{4})$/
 const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 
@@ -37,20 +39,20 @@ export function parseBarmanTime(text: string): BarmanTime | undefined {
 }
 
 function isoWallTime(match: RegExpExecArray): WallTime {
-  const [year, month, day, hour, minute, second] = match.slice(1, 7).map(Number) as [number, number, number, number, number, number]
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = match.slice(1, 7).map(Number)
   return {year, month, day, hour, minute, second, microsecond: Number((match[7] ?? '').slice(0, 6).padEnd(6, '0'))}
 }
 
 function ctimeWallTime(match: RegExpExecArray): WallTime {
-  const [day, hour, minute, second, year] = match.slice(2, 7).map(Number) as [number, number, number, number, number]
+  const [day = 0, hour = 0, minute = 0, second = 0, year = 0] = match.slice(2, 7).map(Number)
   return {year, month: MONTHS.indexOf(match[1] ?? '') + 1, day, hour, minute, second, microsecond: 0}
 }
 
 function toTime(wall: WallTime, zone: string | undefined): BarmanTime | undefined {
   const {year, month, day, hour, minute, second, microsecond} = wall
   const asUtc = new Date(Date.UTC(year, month - 1, day, hour, minute, second))
-  const isPossible = asUtc.getUTCMonth() === month - 1 && asUtc.getUTCDate() === day && hour < 24 && minute < 60 && second < 60
-  if (!isPossible || year < 1) return undefined
+  const isPossibleDate = year > 0 && asUtc.getUTCMonth() === month - 1 && asUtc.getUTCDate() === day
+  if (!isPossibleDate || hour > 23 || minute > 59 || second > 59) return undefined
   const epochMilliseconds =
     zone === undefined
       ? new Date(year, month - 1, day, hour, minute, second).getTime()

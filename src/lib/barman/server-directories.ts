@@ -132,7 +132,8 @@ function serverNameFault(name: string): string | undefined {
 
 function localDirectory(server: string, setting: string, value: string): string {
   if (value.includes('://')) {
-    throw new UsageError(`server ${server} is kept in ${urlKind(value)} (${setting}), and barmans3 copies local directories only`, {
+    const place = `${urlKind(value)} (${setting})`
+    throw new UsageError(`server ${server} is kept in ${place}, and barmans3 copies local directories only`, {
       hint: 'its backups are off this host already; leave this server out, or name a local directory',
     })
   }

@@ -19,6 +19,7 @@ export interface AllServers {
 /** Keys that Barman puts beside the server names for its own messages. */
 const MESSAGE_KEYS: ReadonlySet<string> = new Set(['_INFO', '_WARNING', '_ERROR', '_EXCEPTION', '_DEBUG'])
 const MAX_QUOTED_CHARACTERS = 300
+const MAX_MASKED_CHARACTERS = 8192
 
 /** What is kept of an answer: server objects cut down to known keys, and the words of `_ERROR`, which are not shown. */
 interface Answer {
@@ -34,15 +35,14 @@ interface Answer {
  */
 export async function readServer(name: string, options: BarmanCommandOptions = {}): Promise<BarmanServer> {
   checkServerName(name)
+  if (name === 'all') throw unknownServer(name)
   // Barman takes what follows `--` as a name even when it begins with `-`.
   const nameArguments = name.startsWith('-') ? ['--', name] : [name]
   const end = await runBarman(['-f', 'json', 'show-servers', ...nameArguments], options)
   const answer = parseAnswer(end.stdout)
   const entry = answer?.entries.get(name)
   if (answer?.errors.some((text) => /unknown server/i.test(text)) || (answer !== undefined && isUnknown(answer, end))) {
-    throw new UsageError(`Barman has no server named ${JSON.stringify(name)}`, {
-      hint: 'see `barman list-servers`, and whether barman.configuration names the right file',
-    })
+    throw unknownServer(name)
   }
   if (entry === undefined || end.exitCode !== 0 || answer?.hasException) throw failed(end, answer)
   return serverFromShowServers(name, entry, await lockDirectoryFor(entry, options))
@@ -105,6 +105,12 @@ async function lockDirectoryFor(entry: ShowServersEntry, options: BarmanCommandO
   }
 }
 
+function unknownServer(name: string): UsageError {
+  return new UsageError(`Barman has no server named ${JSON.stringify(name)}`, {
+    hint: 'see `barman list-servers`, and whether barman.configuration names the right file',
+  })
+}
+
 function failed(end: BarmanProcessEnd, answer: Answer | undefined): BarmanFilesError {
   const how = end.exitCode === undefined ? 'was killed by a signal' : `ended with exit code ${end.exitCode}`
   const what = answer === undefined ? 'and gave no JSON' : 'and did not describe the server'
@@ -116,8 +122,10 @@ function failed(end: BarmanProcessEnd, answer: Answer | undefined): BarmanFilesE
 
 /** What barman wrote on stderr before its stack trace, on one line, without secrets. */
 function quoteReason(stderr: string): string {
-  const beforeTrace = stderr.split(/^Traceback /m)[0] ?? ''
-  const text = messageOf(maskSecrets(beforeTrace))
+  const beforeTrace = stderr.slice(0, MAX_MASKED_CHARACTERS).split(/^Traceback /m)[0] ?? ''
+  // Barman says the same thing once as an exception and once as a plain error.
+  const lines = new Set(maskSecrets(beforeTrace).split('\n').map((line) => line.trim()))
+  const text = messageOf([...lines].join('\n'))
   return text.length > MAX_QUOTED_CHARACTERS ? `${text.slice(0, MAX_QUOTED_CHARACTERS)}…` : text
 }
 

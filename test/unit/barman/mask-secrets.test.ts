@@ -14,6 +14,16 @@ describe('maskSecrets', () => {
       expect(maskSecrets(text)).to.include('***')
     })
   }
+  it('hides a quoted secret that lost its end when the text was cut', () => {
+    expect(maskSecrets("password='geheim und mehr")).to.equal('password=***')
+  })
+  it('takes time in proportion to the text', () => {
+    const begin = performance.now()
+    for (const text of ['x'.repeat(500_000), 'a-'.repeat(250_000), 'password='.repeat(50_000), `password=${' '.repeat(500_000)}`, 'a://'.repeat(20_000)]) {
+      maskSecrets(text)
+    }
+    expect(performance.now() - begin).to.be.lessThan(5000)
+  })
   it('leaves other text alone', () => {
     const text = "EXCEPTION: host=db1 port=5432 user=barman: file '/etc/barman.conf', line: 3, see https://docs.pgbarman.org/"
     expect(maskSecrets(text)).to.equal(text)

@@ -135,6 +135,7 @@ describe('asking barman for its servers', () => {
     })
   }
   it('does not start barman for a name no server can have', async () => {
+    expect((await errorOf(readServer('all', {command: path.join(home, 'none')}))).message).to.match(/no server named "all"/)
     expect((await errorOf(readServer('../x', {command: path.join(home, 'none')}))).message).to.match(/cannot be the name/)
   })
   it('says when barman is not installed, or may not be run', async () => {
