@@ -13,13 +13,17 @@ const MAX_SMALL_FILE_BYTES = 16 * 1024 * 1024
 export async function readSmallFile(filePath: string): Promise<Buffer | undefined> {
   try {
     // O_NONBLOCK: opening a FIFO somebody put there must not wait for a writer.
-    await using file = await open(filePath, constants.O_RDONLY | constants.O_NONBLOCK)
-    const stats = await file.stat()
-    if (!stats.isFile()) throw new BarmanFilesError(`${filePath} is not a regular file`)
-    if (stats.size > MAX_SMALL_FILE_BYTES) {
-      throw new BarmanFilesError(`${filePath} is ${stats.size} bytes long, far too long for what it should be`)
+    const file = await open(filePath, constants.O_RDONLY | constants.O_NONBLOCK)
+    try {
+      const stats = await file.stat()
+      if (!stats.isFile()) throw new BarmanFilesError(`${filePath} is not a regular file`)
+      if (stats.size > MAX_SMALL_FILE_BYTES) {
+        throw new BarmanFilesError(`${filePath} is ${stats.size} bytes long, far too long for what it should be`)
+      }
+      return await file.readFile()
+    } finally {
+      await file.close()
     }
-    return await file.readFile()
   } catch (error: unknown) {
     if (error instanceof BarmanFilesError) throw error
     if (isMissing(error)) return undefined

@@ -1,5 +1,5 @@
 import {constants} from 'node:fs'
-import {open, stat} from 'node:fs/promises'
+import {open, stat, type FileHandle} from 'node:fs/promises'
 import path from 'node:path'
 import type {BarmanServer} from './server-directories.ts'
 import {isMissing, unreadable} from './small-file.ts'
@@ -45,28 +45,39 @@ export function parseXlogDbLine(line: string): XlogDbLine | undefined {
  * BarmanFilesError when the file cannot be read.
  */
 export async function* readXlogDb(filePath: string, options: {signal?: AbortSignal} = {}): AsyncGenerator<XlogDbLine> {
+  let file: FileHandle
   try {
-    await using file = await open(filePath, constants.O_RDONLY | constants.O_NONBLOCK)
-    const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
-    let pending = ''
-    for (;;) {
-      options.signal?.throwIfAborted()
-      const {bytesRead} = await file.read(chunk, 0, chunk.length)
-      if (bytesRead === 0) return
-      // Names and numbers are ASCII; latin1 cannot split a character between two chunks.
-      const lines = (pending + chunk.toString('latin1', 0, bytesRead)).split('\n')
-      pending = lines.pop() ?? ''
-      for (const line of lines) {
-        const parsed = line.length > MAX_LINE_CHARACTERS ? undefined : parseXlogDbLine(line)
-        if (parsed !== undefined) yield parsed
-      }
-      // Of an endless line only enough is kept to know that it is too long.
-      if (pending.length > MAX_LINE_CHARACTERS) pending = pending.slice(0, MAX_LINE_CHARACTERS + 1)
-    }
+    file = await open(filePath, constants.O_RDONLY | constants.O_NONBLOCK)
   } catch (error: unknown) {
     if (isMissing(error)) return
+    throw unreadable(filePath, error)
+  }
+  try {
+    yield* readLines(file, options.signal)
+  } catch (error: unknown) {
     if (options.signal?.aborted) throw error
     throw unreadable(filePath, error)
+  } finally {
+    await file.close()
+  }
+}
+
+async function* readLines(file: FileHandle, signal: AbortSignal | undefined): AsyncGenerator<XlogDbLine> {
+  const chunk = Buffer.allocUnsafe(CHUNK_BYTES)
+  let pending = ''
+  for (;;) {
+    signal?.throwIfAborted()
+    const {bytesRead} = await file.read(chunk, 0, chunk.length)
+    if (bytesRead === 0) return
+    // Names and numbers are ASCII; latin1 cannot split a character between two chunks.
+    const lines = (pending + chunk.toString('latin1', 0, bytesRead)).split('\n')
+    pending = lines.pop() ?? ''
+    for (const line of lines) {
+      const parsed = line.length > MAX_LINE_CHARACTERS ? undefined : parseXlogDbLine(line)
+      if (parsed !== undefined) yield parsed
+    }
+    // Of an endless line only enough is kept to know that it is too long.
+    if (pending.length > MAX_LINE_CHARACTERS) pending = pending.slice(0, MAX_LINE_CHARACTERS + 1)
   }
 }
 
