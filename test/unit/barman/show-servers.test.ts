@@ -154,6 +154,20 @@ describe('asking barman for its servers', () => {
     expect(error.message).to.match(/did not answer within 0\.3 s/)
     expect(Date.now() - begin).to.be.lessThan(5000)
   })
+  it('leaves no barman running when it stops waiting', async () => {
+    await errorOf(readServer('pg', {...fakeBarman({before: `echo $$ > '${home}/pid'; exec sleep 20`}), timeoutMs: 500}))
+    const pid = Number(readFileSync(path.join(home, 'pid'), 'utf8'))
+    const isAlive = () => {
+      try {
+        return process.kill(pid, 0)
+      } catch {
+        return false
+      }
+    }
+    expect(pid).to.be.greaterThan(1)
+    for (let attempt = 0; attempt < 100 && isAlive(); attempt++) await new Promise((resolve) => setTimeout(resolve, 20))
+    expect(isAlive()).to.equal(false)
+  })
   it('says when barman was killed', async () => {
     const error = await errorOf(readServer('pg', fakeBarman({before: 'kill -9 $$'})))
     expect(error.message).to.match(/was killed by a signal/)
