@@ -27,11 +27,11 @@ export default class BaseSync extends BarmansCommand<BaseSyncCommandResult> {
   ]
   static override flags = {
     ...storeFlags,
-    adopt: Flags.boolean({default: false, summary: 'Take over a backup that another host began and will not finish.', dependsOn: ['backup']}),
-    again: Flags.boolean({default: false, summary: 'Send a backup again that was deleted in S3 on purpose or copied by the old scripts.', dependsOn: ['backup']}),
+    adopt: Flags.boolean({summary: 'Take over a backup that another host began and will not finish.', dependsOn: ['backup']}),
+    again: Flags.boolean({summary: 'Send a backup again that was deleted in S3 on purpose or copied by the old scripts.', dependsOn: ['backup']}),
     backup: Flags.string({summary: 'Only this backup; may be given several times.', multiple: true, helpValue: 'ID'}),
     'dry-run': dryRunFlag,
-    'queue-only': Flags.boolean({default: false, summary: 'Only what is in the queue, not what the hook missed.', exclusive: ['backup']}),
+    'queue-only': Flags.boolean({summary: 'Only what is in the queue, not what the hook missed.', exclusive: ['backup']}),
   }
   static override summary = 'Copy base backups to S3: those in the queue, then those the hook missed.'
 
@@ -40,10 +40,10 @@ export default class BaseSync extends BarmansCommand<BaseSyncCommandResult> {
     checkBaseSyncFlags(args.server, flags.backup)
     return await this.perform(flags, async (wiring) => {
       const {queueDirectory, clock} = wiring
-      const names = await baseServerNames(wiring, args.server, {queueOnly: flags['queue-only']})
+      const names = await baseServerNames(wiring, args.server, {queueOnly: flags['queue-only'] === true})
       const {results, exitCode} = await forEachServer(wiring, names, {isReadOnly: flags['dry-run']}, async (context) => await syncBase(context, {
         queue: flags.backup ? undefined : openQueue(queueDirectory, context.server.name, clock),
-        backupIds: flags.backup, scan: !flags['queue-only'], again: flags.again, adopt: flags.adopt, isDryRun: flags['dry-run'],
+        backupIds: flags.backup, scan: flags['queue-only'] !== true, again: flags.again === true, adopt: flags.adopt === true, isDryRun: flags['dry-run'],
       }))
       return {result: {servers: results}, exitCode, rendered: renderBaseSync(results)}
     })

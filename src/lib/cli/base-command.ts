@@ -115,8 +115,9 @@ export abstract class BarmansCommand<Result> extends Command {
     if (exitCode === EXIT.bug) {
       return [`${prefix}: ${messageOf(error)}`, error.stack ?? '', 'this is a bug in barmans3: please report it with the lines above']
     }
-    const hint = error instanceof BarmansError ? error.hint : `see ${prefix} --help`
-    return [`${prefix}: ${messageOf(error)}`, ...(hint === undefined ? [] : [`  ${hint}`])]
+    const isOurs = error instanceof BarmansError
+    const hint = isOurs ? error.hint : `see ${prefix} --help`
+    return [`${prefix}: ${isOurs ? messageOf(error) : parseErrorMessage(error)}`, ...(hint === undefined ? [] : [`  ${hint}`])]
   }
 
   override toErrorJson(error: unknown): unknown {
@@ -126,7 +127,7 @@ export abstract class BarmansCommand<Result> extends Command {
       status: exitCode,
       error: {
         code: isOurs ? error.code : exitCode === EXIT.usage ? 'USAGE' : 'BUG',
-        message: messageOf(error),
+        message: isOurs || exitCode !== EXIT.usage ? messageOf(error) : parseErrorMessage(error),
         ...(isOurs && error.hint !== undefined ? {hint: error.hint} : {}),
       },
       warnings: this.#progress?.warnings ?? [],
@@ -150,6 +151,13 @@ function isInteractive(): boolean {
 /** oclif's own errors: unknown flag or command, missing argument. */
 function isParseError(error: Error & {oclif?: {exit?: number}}): boolean {
   return error.oclif !== undefined || 'parse' in error
+}
+
+/** What oclif says of a wrong command line, without its heading and its closing line. */
+function parseErrorMessage(error: unknown): string {
+  const lines = (error instanceof Error ? error.message : String(error)).split('\n').map((line) => line.trim())
+  return lines.filter((line) => line !== '' && line !== 'The following error occurred:' && line !== 'The following errors occurred:'
+    && !line.startsWith('See more help with')).join('; ')
 }
 
 /** Who reads us went away (`| head -1`): nobody is left to tell anything. */

@@ -58,8 +58,8 @@ export class ListrProgress implements ProgressView {
       rendererOptions: {
         showErrorMessage: false, collapseErrors: false,
         // What listr2 calls its stdout is our stderr: results go to stdout.
-        logger: ListrLogger, processOutput: new ProcessOutput(process.stderr, process.stdout, {leaveEmptyLine: false}),
-      } as object,
+        logger: new ListrLogger({useIcons: true, toStderr: [], processOutput: new ProcessOutput(process.stderr, process.stdout, {leaveEmptyLine: false})}),
+      },
     })
     await tasks.run().catch(() => undefined)
   }
