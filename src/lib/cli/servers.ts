@@ -2,7 +2,7 @@
 import {readdir} from 'node:fs/promises'
 import {join} from 'node:path'
 import {checkServerName, serverFromDirectories, type BarmanServer} from '../barman/server-directories.ts'
-import {readAllServers, readServer} from '../barman/show-servers.ts'
+import {readAllServers, readServer, type BarmanCommandOptions} from '../barman/show-servers.ts'
 import type {Config, ServerConfig} from '../config/schema.ts'
 import {UsageError, errnoOf, messageOf} from '../errors.ts'
 import type {Progress} from '../progress.ts'
@@ -14,10 +14,12 @@ const isServerDirectory = (name: string) => !name.startsWith('.') && name !== 'l
 export class ServerDirectory {
   readonly #config: Config
   readonly #progress: Progress
+  readonly #signal: AbortSignal
   readonly #known = new Map<string, BarmanServer>()
 
-  constructor(config: Config, progress: Progress) {
+  constructor(config: Config, progress: Progress, signal: AbortSignal) {
     this.#config = config
+    this.#signal = signal
     this.#progress = progress
   }
 
@@ -36,11 +38,15 @@ export class ServerDirectory {
 
   async #resolve(name: string): Promise<BarmanServer> {
     const settings = this.#settings(name)
-    const {home, command, configuration} = this.#config.barman
+    const {home} = this.#config.barman
     const directory = settings.directory ?? (home === undefined ? undefined : join(home, name))
     if (directory !== undefined) return fromSettings(name, directory, settings, home)
-    const server = await readServer(name, {command, ...(configuration === undefined ? {} : {configuration})})
-    return withSettings(server, settings)
+    return withSettings(await readServer(name, this.#commandOptions()), settings)
+  }
+
+  #commandOptions(): BarmanCommandOptions {
+    const {command, configuration} = this.#config.barman
+    return {command, signal: this.#signal, ...(configuration === undefined ? {} : {configurationPath: configuration})}
   }
 
   #settings(name: string): ServerConfig {
@@ -62,10 +68,10 @@ export class ServerDirectory {
   }
 
   async #askedNames(hasOwn: boolean): Promise<string[]> {
-    const {home, command, configuration} = this.#config.barman
+    const {home} = this.#config.barman
     if (home !== undefined) return await listHome(home)
     try {
-      const {servers, refused} = await readAllServers({command, ...(configuration === undefined ? {} : {configuration})})
+      const {servers, refused} = await readAllServers(this.#commandOptions())
       for (const {name, error} of refused) this.#progress.warn(`server "${name}" is left out: ${messageOf(error)}`)
       for (const server of servers) {
         if (this.#settings(server.name).directory === undefined) this.#known.set(server.name, withSettings(server, this.#settings(server.name)))

@@ -48,7 +48,7 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
   })
   for (const warning of loaded.warnings) progress.warn(warning)
   const {config} = loaded
-  const servers = new ServerDirectory(config, progress)
+  const servers = new ServerDirectory(config, progress, signal)
   const stores: ObjectStore[] = []
   const byBucket = new Map<string, Promise<ObjectStore>>()
   const pool = new BodyPool(MAX_BODY_BYTES)

@@ -1,11 +1,17 @@
+/** From this size on a buffer is kept for the next user, and counts against what large ones may take together. */
+const LARGE_BYTES = 1024 * 1024
+
 /**
  * Memory for request bodies. Whatever the concurrency, at most `limitBytes` are handed out at a time; who asks for more
- * waits in line. Large buffers are used again, since allocating 16 MiB for each of a million WALs costs more than
- * sending them.
+ * waits in line. An eighth of it (at most 16 MiB) is kept for small bodies, and these do not queue behind large ones:
+ * thousands of small files must not wait for the parts of a large one. Large buffers are used again, since allocating
+ * 16 MiB for each of a million WALs costs more than sending them.
  */
 export class BodyPool {
   readonly #limitBytes: number
+  readonly #limitLargeBytes: number
   #usedBytes = 0
+  #usedLargeBytes = 0
   readonly #waiting: {sizeBytes: number; start: () => void}[] = []
   readonly #free: Buffer[] = []
   #freeBytes = 0
@@ -13,6 +19,7 @@ export class BodyPool {
   /** @param limitBytes bytes handed out at the same time (design: 128 MiB in flight) */
   constructor(limitBytes: number) {
     this.#limitBytes = limitBytes
+    this.#limitLargeBytes = limitBytes - Math.min(16 * LARGE_BYTES, Math.floor(limitBytes / 8))
   }
 
   /**
@@ -21,8 +28,7 @@ export class BodyPool {
    */
   async take(sizeBytes: number, signal?: AbortSignal): Promise<Buffer> {
     signal?.throwIfAborted()
-    const fits = () => this.#usedBytes === 0 || this.#usedBytes + sizeBytes <= this.#limitBytes
-    if (this.#waiting.length > 0 || !fits()) {
+    if (this.#waiting.some((waiting) => isLarge(waiting.sizeBytes) === isLarge(sizeBytes)) || !this.#fits(sizeBytes)) {
       await new Promise<void>((resolve, reject) => {
         const entry = {sizeBytes, start: resolve}
         this.#waiting.push(entry)
@@ -33,15 +39,15 @@ export class BodyPool {
         }, {once: true})
       })
     } else {
-      this.#usedBytes += sizeBytes
+      this.#count(sizeBytes)
     }
     return this.#reuse(sizeBytes) ?? Buffer.allocUnsafeSlow(sizeBytes)
   }
 
   /** Returns the memory. With `isReusable: false` (a request that failed may still hold it) the buffer is dropped. */
   give(buffer: Buffer, {isReusable = true}: {isReusable?: boolean} = {}): void {
-    this.#usedBytes -= buffer.length
-    if (isReusable && buffer.length >= 1024 * 1024 && this.#freeBytes + this.#usedBytes + buffer.length <= this.#limitBytes) {
+    this.#count(buffer.length, -1)
+    if (isReusable && isLarge(buffer.length) && this.#freeBytes + this.#usedBytes + buffer.length <= this.#limitBytes) {
       this.#free.push(buffer)
       this.#freeBytes += buffer.length
     }
@@ -62,13 +68,34 @@ export class BodyPool {
     return undefined
   }
 
+  #fits(sizeBytes: number): boolean {
+    if (isLarge(sizeBytes) && this.#usedLargeBytes > 0 && this.#usedLargeBytes + sizeBytes > this.#limitLargeBytes) return false
+    return this.#usedBytes === 0 || this.#usedBytes + sizeBytes <= this.#limitBytes
+  }
+
+  #count(sizeBytes: number, sign: 1 | -1 = 1): void {
+    this.#usedBytes += sign * sizeBytes
+    if (isLarge(sizeBytes)) this.#usedLargeBytes += sign * sizeBytes
+  }
+
+  /** Begins who can begin now: within each of the two sizes in the order of asking. */
   #startWaiting(): void {
-    for (;;) {
-      const next = this.#waiting[0]
-      if (!next || !(this.#usedBytes === 0 || this.#usedBytes + next.sizeBytes <= this.#limitBytes)) return
-      this.#waiting.shift()
-      this.#usedBytes += next.sizeBytes
+    const isBlocked = {large: false, small: false}
+    for (let index = 0; index < this.#waiting.length && !(isBlocked.large && isBlocked.small);) {
+      const next = this.#waiting[index]!
+      const lane = isLarge(next.sizeBytes) ? 'large' : 'small'
+      if (isBlocked[lane] || !this.#fits(next.sizeBytes)) {
+        isBlocked[lane] = true
+        index++
+        continue
+      }
+      this.#waiting.splice(index, 1)
+      this.#count(next.sizeBytes)
       next.start()
     }
   }
+}
+
+function isLarge(sizeBytes: number): boolean {
+  return sizeBytes >= LARGE_BYTES
 }

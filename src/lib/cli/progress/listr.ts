@@ -100,10 +100,12 @@ export class ListrProgress implements ProgressView {
 /** One line: `12 of 128 files, 1.2 of 2.0 GiB, 210.3 MiB/s, 4 s to go`. */
 export function formatMeter(meter: PhaseMeter, nowMs: number): string {
   const parts: string[] = []
+  // Barman's size of a backup is an estimate: once passed, it is worth nothing.
+  const isTotalKnown = meter.totalBytes !== undefined && meter.totalBytes >= meter.doneBytes
   if (meter.doneItems > 0 || meter.totalItems !== undefined) {
     parts.push(`${meter.doneItems}${meter.totalItems === undefined ? '' : ` of ${meter.totalItems}`} files`)
   }
-  parts.push(`${formatBytes(meter.doneBytes)}${meter.totalBytes === undefined ? '' : ` of ${formatBytes(meter.totalBytes)}`}`)
+  parts.push(`${formatBytes(meter.doneBytes)}${isTotalKnown ? ` of ${formatBytes(meter.totalBytes ?? 0)}` : ''}`)
   const rate = meter.rate(nowMs)
   if (rate !== undefined) parts.push(`${formatBytes(Math.round(rate))}/s`)
   const eta = meter.etaSeconds(nowMs)
