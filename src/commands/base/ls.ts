@@ -1,9 +1,10 @@
 import {Args} from '@oclif/core'
 import {BarmansCommand} from '../../lib/cli/base-command.ts'
 import {storeFlags} from '../../lib/cli/flags.ts'
+import {listServer} from '../../lib/cli/list-server.ts'
 import {renderBaseList} from '../../lib/cli/render/base-list.ts'
 import {EXIT} from '../../lib/errors.ts'
-import {listBase, type BaseListResult} from '../../lib/sync/base-list.ts'
+import type {BaseListResult} from '../../lib/sync/base-list.ts'
 
 export interface BaseLsCommandResult {
   readonly servers: readonly BaseListResult[]
@@ -28,7 +29,7 @@ export default class BaseLs extends BarmansCommand<BaseLsCommandResult> {
     return await this.perform(flags, async (wiring) => {
       const names = args.server === undefined ? await wiring.servers.names() : [args.server]
       const servers: BaseListResult[] = []
-      for (const name of names) servers.push(await listBase(await wiring.open(name, {isReadOnly: true})))
+      for (const name of names) servers.push(await listServer(wiring, name))
       return {result: {servers}, exitCode: EXIT.ok, rendered: renderBaseList(servers)}
     })
   }

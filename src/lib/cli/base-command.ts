@@ -97,6 +97,7 @@ export abstract class BarmansCommand<Result> extends Command {
     const exitCode = this.#exitCodeFor(error)
     process.exitCode = exitCode
     if (this.jsonEnabled()) this.logJson(this.toErrorJson(error))
+    else if (this.#progress && error instanceof BarmansError && !isInteractive()) this.#progress.verdict('error', messageOf(error), {hint: error.hint})
     else for (const line of this.#describe(error, exitCode)) process.stderr.write(`${line}\n`)
     // Printed already: oclif only has to end with the code. It looks at both fields, depending on --json.
     error.exitCode = exitCode

@@ -1,10 +1,11 @@
 /** The only place that constructs adapters: from flags, environment and configuration to what the engines take. */
 import {hostname, homedir} from 'node:os'
 import {ArchiveKeys} from '../archive/keys.ts'
+import type {BarmanServer} from '../barman/server-directories.ts'
 import type {Clock} from '../clock.ts'
 import {formatArchiveUri, type ArchiveUri} from '../config/archive-uri.ts'
 import {loadConfig, requireArchiveUri, type LoadedConfig} from '../config/load.ts'
-import {LocalStateError} from '../errors.ts'
+import {LocalStateError, UsageError} from '../errors.ts'
 import {readSyncState, writeSyncState} from '../local/sync-state.ts'
 import {systemClock} from '../local/system-clock.ts'
 import {readOrCreateWriterId} from '../local/writer-id.ts'
@@ -33,10 +34,11 @@ export interface Wiring {
   readonly servers: ServerDirectory
   readonly progress: Progress
   /**
-   * What the engines need for one server. With `isReadOnly` nothing is written, here or in S3.
+   * What the engines need for one server. With `isReadOnly` nothing is written, here or in S3. With `unknownServer` a
+   * server whose directories are not known here gets that stand-in: the bucket alone has to do.
    * @throws UsageError when no bucket is configured or there is no such server
    */
-  open(server: string, options?: {isReadOnly?: boolean}): Promise<ServerContext>
+  open(server: string, options?: {isReadOnly?: boolean; unknownServer?: (error: UsageError) => BarmanServer}): Promise<ServerContext>
   close(): void
 }
 
@@ -65,9 +67,12 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
     clock: systemClock,
     servers,
     progress,
-    async open(name, {isReadOnly = false} = {}) {
+    async open(name, {isReadOnly = false, unknownServer} = {}) {
       const uri = requireArchiveUri(loaded, name)
-      const server = await servers.get(name)
+      const server = await servers.get(name).catch((error: unknown) => {
+        if (unknownServer && error instanceof UsageError) return unknownServer(error)
+        throw error
+      })
       let opening = byBucket.get(uri.bucket)
       if (!opening) byBucket.set(uri.bucket, (opening = openStore(uri, name)))
       const store = await opening

@@ -42,6 +42,8 @@ export interface BaseListResult {
   /** The newest restorable one, by begin time. */
   readonly latestRestorable: string | undefined
   readonly problems: readonly string[]
+  /** Whether Barman's own catalogue could be read here. */
+  readonly isCatalogRead: boolean
 }
 
 /** Every backup of a server in S3 and on Barman's disk, with what can be restored. Changes nothing. */
@@ -66,6 +68,7 @@ export async function listBase(context: ServerContext): Promise<BaseListResult> 
     backups: rows,
     latestRestorable: rows.findLast(({restorable, beginTime}) => restorable === 'yes' && beginTime !== undefined)?.backupId,
     problems,
+    isCatalogRead: catalog !== undefined,
   }
 }
 
