@@ -50,7 +50,6 @@ export async function start(fail, brokenInstallation) {
 async function run(oclif, fail, brokenInstallation) {
   try {
     await oclif.run(process.argv.slice(2), import.meta.url)
-    await oclif.flush()
   } catch (error) {
     const text = brokenInstallation(error)
     if (text) fail(4, text)
