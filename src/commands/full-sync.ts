@@ -1,4 +1,5 @@
 import {Args} from '@oclif/core'
+import type {RequestCounts} from '../lib/store/object-store.ts'
 import {BarmansCommand} from '../lib/cli/base-command.ts'
 import {chooseServers, forEachServer} from '../lib/cli/each-server.ts'
 import {dryRunFlag, storeFlags} from '../lib/cli/flags.ts'
@@ -8,6 +9,8 @@ import {openQueue} from '../lib/sync/queue-access.ts'
 
 export interface FullSyncCommandResult {
   readonly servers: readonly FullSyncResult[]
+  /** Requests sent to S3, by operation. */
+  readonly requests: RequestCounts
 }
 
 export default class FullSync extends BarmansCommand<FullSyncCommandResult> {
@@ -30,7 +33,7 @@ export default class FullSync extends BarmansCommand<FullSyncCommandResult> {
       const names = await chooseServers(wiring, argv as string[], {all: false})
       const {results, exitCode} = await forEachServer(wiring, names, {isReadOnly: isDryRun}, async (context) =>
         await syncFull(context, {queue: openQueue(wiring.queueDirectory, context.server.name, wiring.clock), isDryRun}))
-      return {result: {servers: results}, exitCode, rendered: renderFullSync(results)}
+      return {result: {servers: results, requests: wiring.requestCounts()}, exitCode, rendered: renderFullSync(results)}
     })
   }
 }

@@ -1,4 +1,5 @@
 import {Args, Flags} from '@oclif/core'
+import type {RequestCounts} from '../../lib/store/object-store.ts'
 import {BarmansCommand} from '../../lib/cli/base-command.ts'
 import {forEachServer} from '../../lib/cli/each-server.ts'
 import {dryRunFlag, storeFlags} from '../../lib/cli/flags.ts'
@@ -10,6 +11,8 @@ import {openQueue} from '../../lib/sync/queue-access.ts'
 
 export interface BaseSyncCommandResult {
   readonly servers: readonly BaseSyncResult[]
+  /** Requests sent to S3, by operation. */
+  readonly requests: RequestCounts
 }
 
 export default class BaseSync extends BarmansCommand<BaseSyncCommandResult> {
@@ -45,7 +48,7 @@ export default class BaseSync extends BarmansCommand<BaseSyncCommandResult> {
         queue: flags.backup ? undefined : openQueue(queueDirectory, context.server.name, clock),
         backupIds: flags.backup, scan: flags['queue-only'] !== true, again: flags.again === true, adopt: flags.adopt === true, isDryRun: flags['dry-run'],
       }))
-      return {result: {servers: results}, exitCode, rendered: renderBaseSync(results)}
+      return {result: {servers: results, requests: wiring.requestCounts()}, exitCode, rendered: renderBaseSync(results)}
     })
   }
 }

@@ -1,4 +1,5 @@
 import {Args, Flags} from '@oclif/core'
+import type {RequestCounts} from '../../lib/store/object-store.ts'
 import {BarmansCommand} from '../../lib/cli/base-command.ts'
 import {dryRunFlag, storeFlags} from '../../lib/cli/flags.ts'
 import {forEachServer, chooseServers} from '../../lib/cli/each-server.ts'
@@ -8,6 +9,8 @@ import type {WalSyncResult} from '../../lib/sync/wal-result.ts'
 
 export interface WalSyncCommandResult {
   readonly servers: readonly WalSyncResult[]
+  /** Requests sent to S3, by operation. */
+  readonly requests: RequestCounts
 }
 
 export default class WalSync extends BarmansCommand<WalSyncCommandResult> {
@@ -38,7 +41,7 @@ export default class WalSync extends BarmansCommand<WalSyncCommandResult> {
     return await this.perform(flags, async (wiring) => {
       const names = await chooseServers(wiring, argv as string[], {all: flags.all})
       const {results, exitCode} = await forEachServer(wiring, names, {isReadOnly: options.isDryRun}, async (context) => await syncWal(context, options))
-      return {result: {servers: results}, exitCode, rendered: renderWalSync(results)}
+      return {result: {servers: results, requests: wiring.requestCounts()}, exitCode, rendered: renderWalSync(results)}
     })
   }
 }

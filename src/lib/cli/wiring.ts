@@ -11,7 +11,7 @@ import {systemClock} from '../local/system-clock.ts'
 import {readOrCreateWriterId} from '../local/writer-id.ts'
 import type {Progress} from '../progress.ts'
 import {createDryRunStore} from '../store/dry-run.ts'
-import type {ObjectStore} from '../store/object-store.ts'
+import type {ObjectStore, RequestCounts} from '../store/object-store.ts'
 import type {S3StoreOptions} from '../store/s3/options.ts'
 import {BodyPool} from '../sync/body-pool.ts'
 import {MAX_BODY_BYTES, type ServerContext} from '../sync/server-context.ts'
@@ -39,6 +39,8 @@ export interface Wiring {
    * @throws UsageError when no bucket is configured or there is no such server
    */
   open(server: string, options?: {isReadOnly?: boolean; unknownServer?: (error: UsageError) => BarmanServer}): Promise<ServerContext>
+  /** Requests sent to S3 so far, by operation, retries included. */
+  requestCounts(): RequestCounts
   close(): void
 }
 
@@ -88,6 +90,11 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
         partSizeBytes: config.transfer.partSizeBytes,
         pool, clock: systemClock, progress, signal,
       }
+    },
+    requestCounts() {
+      const sum: Record<string, number> = {}
+      for (const store of stores) for (const [name, count] of Object.entries(store.requestCounts())) sum[name] = (sum[name] ?? 0) + count
+      return sum
     },
     close() {
       for (const store of stores) store.close()
