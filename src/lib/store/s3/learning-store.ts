@@ -1,3 +1,4 @@
+import {StoreRefusedError, StoreUnreachableError} from '../../errors.ts'
 import type {ObjectStore, RequestCounts} from '../object-store.ts'
 import type {S3Store} from './object-store.ts'
 import type {ConditionalPut} from './options.ts'
@@ -19,7 +20,16 @@ export function createLearningStore({createStore, onLearnt}: LearningStoreOption
   let current = careful
   let learning: Promise<void> | undefined
   const learn = async (...[key, body, options]: Parameters<ObjectStore['put']>) => {
-    const mode = await careful.probeConditionalPut(key, body, options.signal ? {signal: options.signal} : {})
+    let mode: ConditionalPut
+    try {
+      mode = await careful.probeConditionalPut(key, body, options)
+    } catch (error) {
+      options.signal?.throwIfAborted()
+      // The object is stored; a store that cannot be asked now is asked in another run, and HEAD is right until then.
+      if (error instanceof StoreRefusedError || error instanceof StoreUnreachableError) return
+      throw error
+    }
+
     if (mode === 'native') current = createStore('native')
     await onLearnt(mode)
   }

@@ -26,10 +26,10 @@ import {probeConditionalPut, putObject} from './writing.ts'
 /** The S3 store, with what only `doctor` and the wiring ask. */
 export interface S3Store extends ObjectStore {
   /**
-   * What the store does with a conditional PUT. `key` belongs to the probe: it is written with `body` when nothing is
-   * there, and refused (StoreRefusedError) when something else is.
+   * What the store does with a conditional PUT. `key` must hold exactly `body`, or nothing: then it is written. Where the
+   * condition is ignored the object is written again, so `put` must be what it was (or will be) written with.
    */
-  probeConditionalPut(key: ObjectKey, body: Uint8Array, options?: {signal?: AbortSignal}): Promise<ConditionalPut>
+  probeConditionalPut(key: ObjectKey, body: Uint8Array, put: PutOptions): Promise<ConditionalPut>
   /** The store's clock minus this host's, in ms, as of the latest answer (whole seconds); undefined before the first. */
   clockOffsetMs(): number | undefined
 }
@@ -146,8 +146,8 @@ class BucketStore implements S3Store {
     return this.#run('delete from', undefined, signal, () => deleteObjects(this.#connection, keys, signal))
   }
 
-  probeConditionalPut(key: ObjectKey, body: Uint8Array, {signal}: Signalled = {}): Promise<ConditionalPut> {
-    return this.#run('write', key, signal, () => probeConditionalPut(this.#connection, this.#options, key, body, signal))
+  probeConditionalPut(key: ObjectKey, body: Uint8Array, put: PutOptions): Promise<ConditionalPut> {
+    return this.#run('write', key, put.signal, () => probeConditionalPut(this.#connection, this.#options, key, body, put))
   }
 
   requestCounts(): RequestCounts {

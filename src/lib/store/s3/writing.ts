@@ -36,17 +36,20 @@ export async function putObject(
 }
 
 /**
- * Asks the store what it does with `If-None-Match: *`: writes `body` to `key` (where only this probe writes) and then
- * once more on condition. Nothing is lost if the store ignores the condition, as the content is the same.
+ * Asks the store what it does with `If-None-Match: *`: makes sure that `key` holds exactly `body` (writing it when nothing
+ * is there) and puts it once more on condition. A store that ignores the condition then writes the same object again,
+ * with the same `put` options, so nothing is lost.
+ * @throws StoreRefusedError when something else is there; nothing is changed then.
  */
 export async function probeConditionalPut(
   connection: Connection,
   options: S3StoreOptions,
   key: ObjectKey,
   body: Uint8Array,
-  signal?: AbortSignal,
+  put: PutOptions,
 ): Promise<ConditionalPut> {
-  const object = {key, body: toBuffer(body), crc32c: crc32c(body), put: {kind: 'meta', signal} as const}
+  const {signal} = put
+  const object = {key, body: toBuffer(body), crc32c: put.crc32c ?? crc32c(body), put}
   const stat = await headObject(connection, key, signal)
   if (!stat) await sendPut(connection, options, object, false)
   else if ((await compare(connection, stat, object)) === 'exists') {
