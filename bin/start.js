@@ -24,12 +24,22 @@ function listMissingPackages() {
   })
 }
 
+/* cron and systemd may start us where nobody can be any more; oclif would warn of it in each mail. */
+function leaveDeletedDirectory() {
+  try {
+    process.cwd()
+  } catch {
+    process.chdir('/')
+  }
+}
+
 /**
  * Runs the command line of this process.
  * @param {(code: number, text: string) => void} fail prints one line and sets the exit code for it
  * @param {(error: unknown) => string} brokenInstallation text for a module that cannot be loaded, else empty
  */
 export async function start(fail, brokenInstallation) {
+  leaveDeletedDirectory()
   try {
     if (isPlainQueueAdd(process.argv.slice(2))) {
       const {runQueueAddHook} = await import('../dist/lib/cli/queue-add-hook.js')

@@ -1,6 +1,6 @@
 import {Listr, ListrLogger, ProcessOutput, type DefaultRenderer, type ListrTaskWrapper, type SimpleRenderer} from 'listr2'
 import type {Clock} from '../../clock.ts'
-import {formatAge, formatBytes, formatOneLine} from '../render/units.ts'
+import {formatAge, formatBytes, formatCount, formatOneLine} from '../render/units.ts'
 import {PhaseMeter} from './measure.ts'
 import type {ProgressView} from './progress-view.ts'
 
@@ -103,7 +103,7 @@ export function formatMeter(meter: PhaseMeter, nowMs: number): string {
   // Barman's size of a backup is an estimate: once passed, it is worth nothing.
   const isTotalKnown = meter.totalBytes !== undefined && meter.totalBytes >= meter.doneBytes
   if (meter.doneItems > 0 || meter.totalItems !== undefined) {
-    parts.push(`${meter.doneItems}${meter.totalItems === undefined ? '' : ` of ${meter.totalItems}`} files`)
+    parts.push(meter.totalItems === undefined ? formatCount(meter.doneItems, 'file') : `${meter.doneItems} of ${formatCount(meter.totalItems, 'file')}`)
   }
   parts.push(`${formatBytes(meter.doneBytes)}${isTotalKnown ? ` of ${formatBytes(meter.totalBytes ?? 0)}` : ''}`)
   const rate = meter.rate(nowMs)

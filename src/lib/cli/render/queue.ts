@@ -16,7 +16,7 @@ export function renderQueueStatus(status: QueueStatus): Rendered {
   return {
     table: [
       ...(rows.length === 0 ? [] : [...renderTable(COLUMNS, rows), '']),
-      `${status.queueDirectory}: ${run} waiting, ${running} running, ${done} done, ${error} with an error, ${formatCount(status.broken.length, 'broken entry').replace('entrys', 'entries')}`,
+      `${status.queueDirectory}: ${run} waiting, ${running} running, ${done} done, ${error} with an error, ${formatCount(status.broken.length, 'broken entry', 'broken entries')}`,
       ...status.broken.map(({path, reason}) => `  broken: ${path}: ${reason}`),
     ],
   }

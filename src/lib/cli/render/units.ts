@@ -27,9 +27,9 @@ export function formatTime(time: string | undefined): string {
   return time === undefined ? '-' : time.replace('T', ' ').replace(/\.\d+Z$/, 'Z')
 }
 
-/** `1 file`, `2 files`. */
-export function formatCount(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`
+/** `1 file`, `2 files`; `plural` where it is not the noun with an s. */
+export function formatCount(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`
 }
 
 /** Text on one line and without control characters, for logs and mails. */
