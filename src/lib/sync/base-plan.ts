@@ -17,21 +17,24 @@ export interface BaseDecision {
  * | gone, unreadable, being deleted, in snapshots, without data | any other | `refuse` |
  * | FAILED, or a status nobody knows | any other | `refuse` |
  * | EMPTY, STARTED, SYNCING | any other | `wait` |
- * | WAITING_FOR_WALS, DONE | tombstone, legacy | `skip`, with `again` `copy` |
+ * | WAITING_FOR_WALS, DONE | a tombstone, alone or not | `skip`, with `again` `copy` |
+ * | WAITING_FOR_WALS, DONE | legacy | `skip`, with `again` `copy` |
  * | WAITING_FOR_WALS, DONE | absent, incomplete | `copy` |
  *
  * WAITING_FOR_WALS is what every hook sees since Barman 2.5 (barman: `backup.backup`), and means that the data is whole.
  */
 export function decideBackup(
-  backup: CatalogBackup | undefined, remote: RemoteBackupState, {again}: {readonly again: boolean},
+  backup: CatalogBackup | undefined,
+  {state, isTombstoned}: {readonly state: RemoteBackupState; readonly isTombstoned: boolean},
+  {again}: {readonly again: boolean},
 ): BaseDecision {
-  if (remote === 'complete') return {action: 'done', reason: 'it is in S3 already'}
+  if (state === 'complete') return {action: 'done', reason: 'it is in S3 already'}
   if (!backup) return {action: 'refuse', reason: 'Barman has no such backup (any more)'}
   const local = decideLocal(backup)
   if (local) return local
-  if (remote === 'deleting' && !again) return {action: 'skip', reason: 'it was deleted in S3 on purpose; --again lifts that'}
-  if (remote === 'legacy' && !again) return {action: 'skip', reason: 'the old scripts copied it, unproven; --again sends it anew'}
-  return {action: 'copy', reason: remote === 'incomplete' ? 'an earlier copy was not finished' : 'it is not in S3'}
+  if (isTombstoned && !again) return {action: 'skip', reason: 'it was deleted in S3 on purpose; --again lifts that'}
+  if (state === 'legacy' && !again) return {action: 'skip', reason: 'the old scripts copied it, unproven; --again sends it anew'}
+  return {action: 'copy', reason: state === 'incomplete' ? 'an earlier copy was not finished' : 'it is not in S3'}
 }
 
 function decideLocal(backup: CatalogBackup): BaseDecision | undefined {

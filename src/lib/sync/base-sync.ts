@@ -161,7 +161,7 @@ class BaseSync {
         this.#add(id, 'scan', 'failed', {reason: problem ?? 'its backup.info cannot be read', exitCode: EXIT.barmanFiles})
         continue
       }
-      const {action} = decideBackup(await readBackup(this.#context.server, id), await remote.state(id), {again: false})
+      const {action} = decideBackup(await readBackup(this.#context.server, id), await remote.look(id), {again: false})
       if (action === 'copy') await this.#handle(id, 'scan', remote, notes)
     }
   }
@@ -183,7 +183,7 @@ class BaseSync {
     const id = parseBackupId(text)
     if (!id) return this.#refuse(text, origin, 'that is no backup id')
     const backup = await readBackup(this.#context.server, id)
-    const {action, reason} = decideBackup(backup, await remote.state(id), {again})
+    const {action, reason} = decideBackup(backup, await remote.look(id), {again})
     switch (action) {
       case 'refuse': return this.#refuse(id, origin, reason)
       case 'wait': return this.#add(id, origin, 'not-finished', {reason, exitCode: origin === 'command' ? EXIT.partial : EXIT.ok})
@@ -227,7 +227,11 @@ class BaseSync {
       }
       return this.#add(id, origin, 'planned', {reason, files, bytes})
     }
-    if (remote.files.tombstoned.has(id)) await deleteObject(this.#context, keys.tombstone(id), 'the backup stays deleted in S3; nothing was sent')
+    if (remote.files.tombstoned.has(id)) {
+      await deleteObject(this.#context, keys.tombstone(id), 'the backup stays deleted in S3; nothing was sent')
+      // The record goes first: while it is there, nothing of the backup has been deleted.
+      if (remote.files.recorded.has(id)) return this.#add(id, origin, 'already-complete', {reason: 'its deletion in S3 was called off'})
+    }
     // Read anew: the catalogue may have changed since the run began, and a chain must be the present one.
     const chain = backupChain(await readCatalog(server, {signal}), id)?.map((member) => member.id)
     const record = await copyBackup(this.#context, backup, {

@@ -37,6 +37,11 @@ export class RemoteBackups {
     return [...all].filter((id) => /^\d{8}T\d{6}$/.test(id)).sort()
   }
 
+  /** State and tombstone: a tombstone alone is not listed, but still stops the backup from being sent again. */
+  async look(backupId: string): Promise<{state: RemoteBackupState; isTombstoned: boolean}> {
+    return {state: await this.state(backupId), isTombstoned: this.files.tombstoned.has(backupId)}
+  }
+
   async state(backupId: string): Promise<RemoteBackupState> {
     const {started, recorded, tombstoned} = this.files
     const needsLook = !recorded.has(backupId) && (!started.has(backupId) || tombstoned.has(backupId))
