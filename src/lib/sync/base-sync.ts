@@ -1,5 +1,5 @@
 import {parseBackupId, type BackupId} from '../barman/backup-id.ts'
-import {sameIdentity} from '../barman/backup-info.ts'
+import {sameIdentity, type BackupIdentity} from '../barman/backup-info.ts'
 import {backupChain, readBackup, readCatalog, type BarmanCatalog, type CatalogBackup} from '../barman/catalog.ts'
 import {
   BarmanFilesError, BarmansError, ConflictError, EXIT, InterruptedError, StoreRefusedError, StoreUnreachableError, exitCodeOf, messageOf,
@@ -133,7 +133,7 @@ class BaseSync {
       case 'already-complete':
       case 'skipped':
       case 'planned':
-        await queue.finish(task)
+        await queue.finish(task, await this.#readIdentity(task.backupId))
         break
       case 'refused':
         await queue.fail(task, 'REFUSED', outcome.reason ?? 'it cannot be copied')
@@ -150,6 +150,11 @@ class BaseSync {
           await queue.putBack(task, 'FAILED', outcome.reason ?? 'failed')
         }
     }
+  }
+
+  async #readIdentity(id: BackupId): Promise<BackupIdentity | undefined> {
+    const backup = await readBackup(this.#context.server, id)
+    return backup?.info && identityOf(backup, this.#identity.systemId)
   }
 
   /** What the hook missed: hooks do not fire on passive nodes, nor when the backup process was killed. */

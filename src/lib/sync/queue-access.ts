@@ -1,3 +1,4 @@
+import type {BackupIdentity} from '../barman/backup-info.ts'
 import type {Clock} from '../clock.ts'
 import {fail, finish, putBack, recoverRunning, setAside, takeNext} from '../queue/task-store.ts'
 import {listTasks} from '../queue/task-list.ts'
@@ -13,7 +14,8 @@ export interface QueueAccess {
   waiting(): Promise<QueueTask[]>
   /** The oldest waiting task, now `running`; not those in `except`. */
   takeNext(except: ReadonlySet<string>): Promise<QueueTask | undefined>
-  finish(task: QueueTask): Promise<void>
+  /** With the identity of the backup, which tells a later one of the same id from it. */
+  finish(task: QueueTask, identity?: BackupIdentity): Promise<void>
   /** It cannot succeed: `error`. */
   fail(task: QueueTask, code: string, message: string): Promise<void>
   /** A passing fault: `run` again. */
@@ -36,8 +38,8 @@ export function openQueue(queueDirectory: string, server: string, clock: Clock):
       return (await listTasks(queueDirectory, clock.now(), server)).tasks.filter(({state}) => state === 'run' || state === 'running')
     },
     takeNext: async (except) => await takeNext(queueDirectory, server, clock.now(), except),
-    async finish(task) {
-      await finish(queueDirectory, task, clock.now())
+    async finish(task, identity) {
+      await finish(queueDirectory, task, clock.now(), identity)
     },
     async fail(task, code, message) {
       await fail(queueDirectory, task, clock.now(), {code, message})

@@ -1,4 +1,4 @@
-import {lstat, readdir, readlink} from 'node:fs/promises'
+import {lstat, readdir, readlink, stat} from 'node:fs/promises'
 import type {BigIntStats} from 'node:fs'
 import {backupPathBytes, backupPathFromBytes, formatBackupPath, joinBackupPath, type BackupPath} from '../archive/backup-path.ts'
 import {localFileError, type LocalFileError} from './file-errors.ts'
@@ -35,13 +35,15 @@ function isMetadataName(name: string): boolean {
  * @throws LocalFileError (`vanished`) when something goes away during the walk: a finished backup has no holes
  */
 export async function* walkBackupTree(root: string, signal?: AbortSignal): AsyncGenerator<WalkedEntry, void, undefined> {
-  yield* walkDirectory(root, '' as BackupPath, await lstatAt(root, '' as BackupPath), signal)
-}
-
-async function* walkDirectory(
-  root: string, directory: BackupPath, stats: BigIntStats, signal: AbortSignal | undefined,
-): AsyncGenerator<WalkedEntry, void, undefined> {
   signal?.throwIfAborted()
+  const directory = '' as BackupPath
+  let stats: BigIntStats
+  try {
+    // The backup's own directory may be a link to another disk; nothing below it is followed.
+    stats = await stat(root, {bigint: true})
+  } catch (error) {
+    throw localFileError(error, root)
+  }
   yield {type: 'directory', path: directory, ...common(stats)}
   yield* walkChildren(root, directory, signal)
 }
@@ -107,7 +109,7 @@ async function lstatAt(root: string, path: BackupPath): Promise<BigIntStats> {
   try {
     return await lstat(localPath(root, path), {bigint: true})
   } catch (error) {
-    throw localFileError(error, path === '' ? root : shown(path))
+    throw localFileError(error, shown(path))
   }
 }
 
