@@ -11,7 +11,8 @@ import {accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writ
 import {dirname, join} from 'node:path'
 import {fileURLToPath} from 'node:url'
 import {
-  BARMAN_VERSIONS, barmanEnvironment, POSTGRES_18_PACKAGE, postgres18Directory, postgresBinDirectory, TEST_USER, testCacheDirectory,
+  BARMAN_VERSIONS, barmanEnvironment, POSTGRES_18_PACKAGE, postgres18Directory, postgresBinDirectory, TEST_USER,
+  testCacheDirectory,
 } from './test-cache.js'
 
 const isRoot = process.getuid?.() === 0
@@ -132,7 +133,8 @@ async function installFromPypi() {
   const missing = installations.filter((installation) => !isInstalled(installation))
   if (missing.length === 0) return
   try {
-    if (!isProgram(join(toolsEnvironment, 'bin', 'pip'))) await run('/usr/bin/python3', ['-m', 'venv', '--clear', toolsEnvironment])
+    const hasPip = isProgram(join(toolsEnvironment, 'bin', 'pip'))
+    if (!hasPip) await run('/usr/bin/python3', ['-m', 'venv', '--clear', toolsEnvironment])
   } catch (error) {
     problems.push(`a virtual environment: ${error.message}`)
     return
@@ -213,7 +215,8 @@ function isProgram(path) {
 }
 
 function pythonName() {
-  const {stdout} = spawnSync('/usr/bin/python3', ['-c', 'import sys; print("python%d.%d" % sys.version_info[:2])'], {encoding: 'utf8'})
+  const program = 'import sys; print("python%d.%d" % sys.version_info[:2])'
+  const {stdout} = spawnSync('/usr/bin/python3', ['-c', program], {encoding: 'utf8'})
   return stdout.trim()
 }
 

@@ -2,8 +2,8 @@
 //
 //   node scripts/test.js [unit|commands|contract|integration|e2e …]
 //
-// The last line is `N passed, N failed` (`, N skipped` if any). A step before the tests that fails counts as one failure. Exit 1 if
-// anything failed, if no test ran, and, when CI is set, if any was skipped or a level has no test at all.
+// The last line is `N passed, N failed` (`, N skipped` if any). A step before the tests that fails counts as one failure.
+// Exit 1 if anything failed, if no test ran, and, when CI is set, if any was skipped or a level has no test at all.
 
 import {spawn} from 'node:child_process'
 import {mkdtempSync, readdirSync, readFileSync, rmSync} from 'node:fs'
@@ -97,14 +97,18 @@ function hasTests(level) {
 function report(rows) {
   headline('result')
   for (const {name, isTests, passed, failed, skipped, milliseconds} of rows) {
-    const numbers = isTests ? `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}` : failed > 0 ? 'failed' : 'ok'
-    console.log(`${name.padEnd(12)} ${`${(milliseconds / 1000).toFixed(1)} s`.padStart(8)}  ${numbers}`)
+    const outcome = isTests ? formatCounts({passed, failed, skipped}) : failed > 0 ? 'failed' : 'ok'
+    console.log(`${name.padEnd(12)} ${`${(milliseconds / 1000).toFixed(1)} s`.padStart(8)}  ${outcome}`)
   }
 
   const sum = (key) => rows.reduce((total, row) => total + row[key], 0)
   const [passed, failed, skipped] = ['passed', 'failed', 'skipped'].map(sum)
-  console.log(`${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+  console.log(formatCounts({passed, failed, skipped}))
   return failed > 0 || passed === 0 || (isContinuousIntegration && skipped > 0) ? 1 : 0
+}
+
+function formatCounts({passed, failed, skipped}) {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`
 }
 
 function headline(text) {

@@ -97,7 +97,8 @@ describe('a lab of real PostgreSQL and real Barman', function () {
     expect(lab.readBackupInfo(second)).to.match(new RegExp(`^parent_backup_id=${first}$`, 'm'))
     expect(lab.readBackupInfo(full)).to.match(new RegExp(`^children_backup_ids=${first}$`, 'm'))
     expect(lab.readBackupInfo(second)).to.match(/^status=DONE$/m)
-    const stubs = readdirSync(join(lab.baseDirectory, second, 'data', 'base', '1')).filter(name => name.startsWith('INCREMENTAL.'))
+    const names = readdirSync(join(lab.baseDirectory, second, 'data', 'base', '1'))
+    const stubs = names.filter(name => name.startsWith('INCREMENTAL.'))
     expect(stubs.length).to.be.greaterThan(100)
   })
 

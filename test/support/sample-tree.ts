@@ -1,6 +1,7 @@
 /**
  * A synthetic Barman server directory for tests and the demo: no Barman, no PostgreSQL, but every kind of thing a real one has.
- * By default it is fixture T of the field cases: server `pg`, one DONE backup `20261101T020000` from WAL …05 to …06, WALs …05 to …08.
+ * By default it is fixture T of the field cases: server `pg`, one DONE backup `20261101T020000` from WAL …05 to …06, WALs …05
+ * to …08.
  * Everything in it depends on names, ids and the system id only, so two trees with the same options have the same bytes.
  */
 
@@ -184,11 +185,12 @@ export class SampleTree {
       symlinkSync(join(root, String(oid)), join(root, 'data', 'pg_tblspc', String(oid)))
     }
     for (const path of directories) mkdirSync(join(root, path), {recursive: true, mode: 0o700})
-    const files = listBackupFiles({...plan, backupId: plan.id, postgresMajor: this.options.postgresMajor, isIncremental: plan.parentId !== undefined})
+    const {postgresMajor} = this.options
+    const files = listBackupFiles({...plan, backupId: plan.id, postgresMajor, isIncremental: plan.parentId !== undefined})
     const written = plan.isWhole ? files : files.slice(0, Math.ceil(files.length / 2))
     for (const file of written) this.#writeFile(root, file, plan.beginTime, linkTo)
     if (plan.isWhole) {
-      const manifest = formatBackupManifest(files, {...plan, postgresMajor: this.options.postgresMajor, time: plan.beginTime})
+      const manifest = formatBackupManifest(files, {...plan, postgresMajor, time: plan.beginTime})
       this.#writeFile(root, {path: 'data/backup_manifest', content: Buffer.from(manifest)}, plan.beginTime, undefined)
     }
     for (const path of directories.reverse()) {
@@ -246,7 +248,8 @@ export class SampleTree {
   /** barman: a parent names its children with commas, None when it has none. */
   #writeChildren(parentId: string): void {
     const children = [...this.#plans.values()].filter(plan => plan.parentId === parentId && plan.status !== 'STARTED')
-    this.changeBackupInfo(parentId, {children_backup_ids: children.length === 0 ? null : children.map(({id}) => id).sort().join(',')})
+    const ids = children.map(({id}) => id).sort().join(',')
+    this.changeBackupInfo(parentId, {children_backup_ids: ids === '' ? null : ids})
   }
 }
 

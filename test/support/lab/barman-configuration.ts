@@ -38,7 +38,8 @@ export function formatServerSection(lab: BarmanLab): string {
   const {method = 'postgres', walCompression, hookLines = []} = lab.options
   const connection = `host=${lab.socketDirectory} port=${lab.postgres.port} user=barman dbname=postgres`
   return [
-    `[${lab.serverName}]`, `description = "lab ${lab.serverName}"`, `conninfo = ${connection}`, `streaming_conninfo = ${connection}`,
+    `[${lab.serverName}]`, `description = "lab ${lab.serverName}"`, `conninfo = ${connection}`,
+    `streaming_conninfo = ${connection}`,
     ...linesOfMethod(method), 'archiver = on', 'immediate_checkpoint = true', 'backup_options = concurrent_backup',
     `path_prefix = ${lab.postgres.binDirectory}`,
     ...(walCompression === undefined ? [] : [`compression = ${walCompression}`]),

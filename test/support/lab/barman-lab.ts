@@ -1,12 +1,12 @@
 /** A real PostgreSQL with a real Barman that backs it up, for end-to-end tests. */
 
-import {appendFileSync, chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync} from 'node:fs'
-import {tmpdir} from 'node:os'
+import {appendFileSync, chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync} from 'node:fs'
 import {dirname, join} from 'node:path'
 import {setTimeout as sleep} from 'node:timers/promises'
 import {barmanEnvironment} from '../../../scripts/test-cache.js'
 import {formatGlobalSection, formatServerSection} from './barman-configuration.ts'
 import type {LabOptions} from './barman-configuration.ts'
+import {isKept, makeLabDirectory} from './lab-directory.ts'
 import {PostgresServer} from './postgres-server.ts'
 import type {RunOptions, RunResult, TestUser} from './test-user.ts'
 import {findTestUser, giveTo, runAs} from './test-user.ts'
@@ -21,8 +21,8 @@ export interface LabBackupOptions {
   /** Id of the parent: a block-level incremental (PostgreSQL 18). */
   readonly incrementalOf?: string
   /**
-   * `done` (default): after `barman backup` WAL is switched and archived until the status is DONE. `in-barman`: `--wait`, so that hooks
-   * see DONE. `no`: returns as soon as `barman backup` has ended; the status may still be WAITING_FOR_WALS.
+   * `done` (default): after `barman backup` WAL is switched and archived until the status is DONE. `in-barman`: `--wait`, so
+   * that hooks see DONE. `no`: returns as soon as `barman backup` has ended; the status may still be WAITING_FOR_WALS.
    */
   readonly wait?: 'done' | 'in-barman' | 'no'
   /** Variables for `barman backup`, which hands them on to its hooks. */
@@ -185,8 +185,9 @@ export class BarmanLab {
   }
 
   /**
-   * Stops PostgreSQL and promotes it to the next timeline, which archives into the same server. `diverge`: what comes back is the state
-   * before another two segments of the old timeline were archived (a point-in-time restore), so both timelines hold those segments.
+   * Stops PostgreSQL and promotes it to the next timeline, which archives into the same server. `diverge`: what comes back is
+   * the state before another two segments of the old timeline were archived (a point-in-time restore), so both timelines hold
+   * those segments.
    */
   async switchTimeline(options: {readonly diverge?: boolean} = {}): Promise<void> {
     await this.postgres.stop()
@@ -221,7 +222,7 @@ export class BarmanLab {
   /** Stops PostgreSQL and removes everything; BARMANS3_KEEP_LABS=1 keeps the files. */
   async stop(): Promise<void> {
     await this.postgres.stop('SIGQUIT')
-    if (process.env['BARMANS3_KEEP_LABS'] === '1') console.error(`lab kept: ${this.directory}`)
+    if (isKept()) console.error(`lab kept: ${this.directory}`)
     else rmSync(this.directory, {recursive: true, force: true})
   }
 
@@ -253,19 +254,4 @@ export class BarmanLab {
     mkdirSync(path)
     giveTo(this.user, path)
   }
-}
-
-/** A socket's path may have 107 bytes, and the test user must be able to enter the directory: else /tmp. */
-function makeLabDirectory(user: TestUser): string {
-  const preferred = tmpdir()
-  const isUsable = preferred.length < 60 && (process.getuid?.() !== 0 || isEnterable(preferred))
-  const directory = mkdtempSync(join(isUsable ? preferred : '/tmp', 'bs3-lab-'))
-  chmodSync(directory, 0o755)
-  giveTo(user, directory)
-  return directory
-}
-
-function isEnterable(path: string): boolean {
-  const isOpen = (statSync(path).mode & 0o001) !== 0
-  return isOpen && (path === '/' || isEnterable(dirname(path)))
 }

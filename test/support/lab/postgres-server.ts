@@ -1,6 +1,8 @@
 import {spawn} from 'node:child_process'
 import type {ChildProcess} from 'node:child_process'
-import {appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync} from 'node:fs'
+import {
+  appendFileSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync,
+} from 'node:fs'
 import {createServer} from 'node:net'
 import {join} from 'node:path'
 import {setTimeout as sleep} from 'node:timers/promises'
@@ -88,7 +90,10 @@ export class PostgresServer {
     const log = openSync(this.logFile, 'a')
     const args = ['--pdeathsig', 'INT', '--', join(this.binDirectory, 'postgres'), '-D', this.dataDirectory, '-p', String(port)]
     const child = spawn('setpriv', args, {
-      ...identityOf(this.options.user), cwd: '/', env: {LANG: 'C.UTF-8', TZ: 'UTC', PATH: '/usr/bin:/bin'}, stdio: ['ignore', log, log],
+      ...identityOf(this.options.user),
+      cwd: '/',
+      env: {LANG: 'C.UTF-8', TZ: 'UTC', PATH: '/usr/bin:/bin'},
+      stdio: ['ignore', log, log],
     })
     closeSync(log)
     this.#process = child
@@ -115,7 +120,8 @@ export class PostgresServer {
   /** Runs SQL in database `postgres` as superuser and returns the rows, fields separated by `|`. Throws on an SQL error. */
   async psql(sql: string): Promise<string> {
     const args = [
-      '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', this.socketDirectory, '-p', String(this.port), '-U', 'postgres', '-d', 'postgres', '-f', '-',
+      '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', this.socketDirectory, '-p', String(this.port),
+      '-U', 'postgres', '-d', 'postgres', '-f', '-',
     ]
     const {code, stdout, stderr} = await runAs(this.options.user, join(this.binDirectory, 'psql'), args, {input: sql})
     if (code !== 0) throw new Error(`psql ended with ${code}\n${sql}\n${stderr}`)

@@ -54,15 +54,17 @@ export function identityOf(user: TestUser): {uid?: number, gid?: number} {
 }
 
 /**
- * Runs a program as that user until it has ended and closed its output, and returns how it ended; a code other than 0 is no error.
- * Rejects when it cannot be started.
+ * Runs a program as that user until it has ended and closed its output, and returns how it ended; a code other than 0 is no
+ * error. Rejects when it cannot be started.
  */
 export function runAs(user: TestUser, command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
       ...identityOf(user),
       cwd: options.cwd ?? '/',
-      env: {PATH: '/usr/local/bin:/usr/bin:/bin', LANG: 'C.UTF-8', TZ: 'UTC', USER: user.name, LOGNAME: user.name, ...options.env},
+      env: {
+        PATH: '/usr/local/bin:/usr/bin:/bin', LANG: 'C.UTF-8', TZ: 'UTC', USER: user.name, LOGNAME: user.name, ...options.env,
+      },
       stdio: ['pipe', 'pipe', 'pipe'],
     })
     const output = {stdout: '', stderr: ''}

@@ -2,6 +2,7 @@
 
 import {cpSync, existsSync, mkdirSync, rmSync, statSync} from 'node:fs'
 import {createHash} from 'node:crypto'
+import {userInfo} from 'node:os'
 import {dirname, join} from 'node:path'
 import {fileURLToPath} from 'node:url'
 import {testCacheDirectory} from '../../../scripts/test-cache.js'
@@ -47,15 +48,18 @@ async function copyTool(root: string): Promise<ToolUnderTest> {
     rmSync(join(target, name), {recursive: true, force: true})
     cpSync(join(root, name), join(target, name), {recursive: true})
   }
-  const root0 = {name: 'root', uid: 0, gid: 0}
-  const isCurrent = existsSync(join(target, 'node_modules', '.package-lock.json'))
-    && statSync(join(target, 'node_modules', '.package-lock.json')).mtimeMs >= statSync(join(root, 'node_modules', '.package-lock.json')).mtimeMs
-  if (!isCurrent) {
+  const ourselves = {name: userInfo().username, uid: userInfo().uid, gid: userInfo().gid}
+  if (installTimeMs(target) < installTimeMs(root)) {
     rmSync(join(target, 'node_modules'), {recursive: true, force: true})
-    await runAsOrThrow(root0, 'cp', ['-R', '--reflink=auto', join(root, 'node_modules'), join(target, 'node_modules')])
+    await runAsOrThrow(ourselves, 'cp', ['-R', '--reflink=auto', join(root, 'node_modules'), join(target, 'node_modules')])
   }
   const node = join(target, 'bin', 'node')
   cpSync(process.execPath, node)
-  await runAsOrThrow(root0, 'chmod', ['-R', 'a+rX', dirname(target)])
+  await runAsOrThrow(ourselves, 'chmod', ['-R', 'a+rX', dirname(target)])
   return {node, script: join(target, 'bin', 'run.js')}
+}
+
+/** Time of the last `npm ci` or `npm install` below `directory`; 0 if there was none. */
+function installTimeMs(directory: string): number {
+  return statSync(join(directory, 'node_modules', '.package-lock.json'), {throwIfNoEntry: false})?.mtimeMs ?? 0
 }

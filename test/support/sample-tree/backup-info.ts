@@ -1,4 +1,4 @@
-/** Writing of `backup.info` as Barman does it (barman: infofile.py): sorted `key=value` lines, `None` for null, Python literals. */
+/** Writing of `backup.info` as Barman does it (barman: infofile.py): sorted `key=value` lines, `None`, Python literals. */
 
 /** One value of a `backup.info` field; `null` is written as `None`, a string as it is (Python literals are the caller's). */
 export type BackupInfoValue = string | number | null
@@ -9,9 +9,9 @@ export type BackupInfoFields = Readonly<Record<string, BackupInfoValue>>
 /** Every field Barman 3.19 writes into a new `backup.info`; those without a value yet are `None` there. */
 const FIELDS_OF_A_NEW_BACKUP = [
   'backup_label', 'begin_offset', 'begin_time', 'begin_wal', 'begin_xlog', 'children_backup_ids', 'cluster_size', 'compression',
-  'config_file', 'copy_stats', 'data_checksums', 'deduplicated_size', 'encryption', 'end_offset', 'end_time', 'end_wal', 'end_xlog',
-  'error', 'hba_file', 'ident_file', 'included_files', 'mode', 'parent_backup_id', 'pgdata', 'server_name', 'size', 'status',
-  'summarize_wal', 'systemid', 'tablespaces', 'timeline', 'version', 'xlog_segment_size',
+  'config_file', 'copy_stats', 'data_checksums', 'deduplicated_size', 'encryption', 'end_offset', 'end_time', 'end_wal',
+  'end_xlog', 'error', 'hba_file', 'ident_file', 'included_files', 'mode', 'parent_backup_id', 'pgdata', 'server_name', 'size',
+  'status', 'summarize_wal', 'systemid', 'tablespaces', 'timeline', 'version', 'xlog_segment_size',
 ] as const
 
 /** Takes some fields and returns the text of a whole `backup.info`: all other fields of a new backup are `None`. */

@@ -53,7 +53,8 @@ export function backupPlan(options: SampleBackupOptions, tree: FilledTreeOptions
   const incremental = options.parentId === undefined ? [] : ['INCREMENTAL FROM LSN: 0/0', 'INCREMENTAL FROM TLI: 1']
   const backupLabel = [...label, ...incremental, ''].join('\n')
   const stop = [`STOP TIME: ${postgresTime(endTime)}`, `STOP TIMELINE: ${timeline}`]
-  const backupHistory = [label[0], `STOP WAL LOCATION: ${endLsn} (file ${endWal})`, ...label.slice(1), ...stop, ...incremental, ''].join('\n')
+  const stopLocation = `STOP WAL LOCATION: ${endLsn} (file ${endWal})`
+  const backupHistory = [label[0], stopLocation, ...label.slice(1), ...stop, ...incremental, ''].join('\n')
   const plan = {
     id: options.id, status, beginTime, endTime, beginWal, endWal, timeline, startLsn, endLsn,
     systemId: options.systemId ?? tree.systemId,
@@ -63,7 +64,8 @@ export function backupPlan(options: SampleBackupOptions, tree: FilledTreeOptions
     largeFileBytes: options.largeFileBytes ?? 262_144,
     isWhole, backupLabel, backupHistory,
   }
-  return {...plan, fields: {...fieldsOf(plan, tree), ...(options.name === undefined ? {} : {backup_name: options.name}), ...options.fields}}
+  const name: BackupInfoFields = options.name === undefined ? {} : {backup_name: options.name}
+  return {...plan, fields: {...fieldsOf(plan, tree), ...name, ...options.fields}}
 }
 
 function fieldsOf(plan: Omit<BackupPlan, 'fields'>, tree: FilledTreeOptions): BackupInfoFields {

@@ -23,7 +23,8 @@ export function formatWalName(position: WalPosition, segmentSizeBytes: number): 
 /** Takes a WAL file name that starts with a segment name; returns its place. */
 export function parseWalName(name: string, segmentSizeBytes: number): WalPosition {
   const perLogId = 0x1_0000_0000 / segmentSizeBytes
-  const [timeline, log, segment] = [name.slice(0, 8), name.slice(8, 16), name.slice(16, 24)].map(part => Number.parseInt(part, 16))
+  const parts = [name.slice(0, 8), name.slice(8, 16), name.slice(16, 24)]
+  const [timeline, log, segment] = parts.map(part => Number.parseInt(part, 16))
   return {timeline: timeline ?? 0, segment: (log ?? 0) * perLogId + (segment ?? 0)}
 }
 
