@@ -1,4 +1,4 @@
-/** From this size on a buffer is kept for the next user, and counts against what large ones may take together. */
+/** From this size on a body counts against what large ones may take together, and its memory is exactly as large. */
 const LARGE_BYTES = 1024 * 1024
 
 /**
@@ -13,7 +13,8 @@ export class BodyPool {
   #usedBytes = 0
   #usedLargeBytes = 0
   readonly #waiting: {sizeBytes: number; start: () => void}[] = []
-  readonly #free: Buffer[] = []
+  /** Memory that nobody uses just now, by its size. */
+  readonly #free = new Map<number, ArrayBuffer[]>()
   #freeBytes = 0
 
   /** @param limitBytes bytes handed out at the same time (design: 128 MiB in flight) */
@@ -41,31 +42,37 @@ export class BodyPool {
     } else {
       this.#count(sizeBytes)
     }
-    return this.#reuse(sizeBytes) ?? Buffer.allocUnsafeSlow(sizeBytes)
+    return this.#allocate(sizeBytes)
   }
 
   /** Returns the memory. With `isReusable: false` (a request that failed may still hold it) the buffer is dropped. */
   give(buffer: Buffer, {isReusable = true}: {isReusable?: boolean} = {}): void {
     this.#count(buffer.length, -1)
-    if (isReusable && isLarge(buffer.length) && this.#freeBytes + this.#usedBytes + buffer.length <= this.#limitBytes) {
-      this.#free.push(buffer)
-      this.#freeBytes += buffer.length
+    const memory = buffer.buffer as ArrayBuffer
+    if (isReusable && this.#freeBytes + this.#usedBytes + memory.byteLength <= this.#limitBytes) {
+      const kept = this.#free.get(memory.byteLength)
+      if (kept) kept.push(memory)
+      else this.#free.set(memory.byteLength, [memory])
+      this.#freeBytes += memory.byteLength
     }
     this.#startWaiting()
   }
 
-  #reuse(sizeBytes: number): Buffer | undefined {
-    const index = this.#free.findIndex((buffer) => buffer.length === sizeBytes)
-    const [found] = index < 0 ? [] : this.#free.splice(index, 1)
-    if (found) {
-      this.#freeBytes -= found.length
-      return found
+  #allocate(sizeBytes: number): Buffer {
+    const memoryBytes = isLarge(sizeBytes) ? sizeBytes : sizeClass(sizeBytes)
+    const kept = this.#free.get(memoryBytes)?.pop()
+    if (kept) {
+      this.#freeBytes -= memoryBytes
+      return Buffer.from(kept, 0, sizeBytes)
     }
-    // Kept buffers of another size must not push the total over the limit.
-    while (this.#free.length > 0 && this.#freeBytes + this.#usedBytes > this.#limitBytes) {
-      this.#freeBytes -= this.#free.shift()?.length ?? 0
+    // Kept memory of another size must not push the total over the limit.
+    for (const [size, list] of this.#free) {
+      while (list.length > 0 && this.#freeBytes + this.#usedBytes > this.#limitBytes) {
+        list.pop()
+        this.#freeBytes -= size
+      }
     }
-    return undefined
+    return Buffer.from(Buffer.allocUnsafeSlow(memoryBytes).buffer, 0, sizeBytes)
   }
 
   #fits(sizeBytes: number): boolean {
@@ -98,4 +105,9 @@ export class BodyPool {
 
 function isLarge(sizeBytes: number): boolean {
   return sizeBytes >= LARGE_BYTES
+}
+
+/** Small bodies share memory by powers of two: allocating each by itself leaves more garbage than is collected in time. */
+function sizeClass(sizeBytes: number): number {
+  return Math.max(4096, 2 ** Math.ceil(Math.log2(Math.max(1, sizeBytes))))
 }
