@@ -1,4 +1,5 @@
-import {lstat, readdir} from 'node:fs/promises'
+import {lstatSync} from 'node:fs'
+import {readdir} from 'node:fs/promises'
 import {join} from 'node:path'
 import {isHashDirectoryName, parseWalName, walRelativePath, type WalFile} from '../barman/wal-name.ts'
 import type {BarmanServer} from '../barman/server-directories.ts'
@@ -67,18 +68,22 @@ export async function readHashDirectory(server: BarmanServer, hashDirectory: str
     const file = parseWalName(name)
     if (!file || file.kind === 'history' || file.kind === 'partial') continue
     if (!walRelativePath(file).startsWith(`${hashDirectory}/`)) continue
-    const wal = await readWal(server, file)
+    const wal = readWal(server, file)
     if (wal) found.push(wal)
   }
   return found
 }
 
-/** One WAL file as it is now; undefined when it is gone or no regular file. */
-export async function readWal(server: BarmanServer, file: WalFile): Promise<LocalWal | undefined> {
+/**
+ * One WAL file as it is now; undefined when it is gone or no regular file. Not asynchronous: a comparison looks at every
+ * file of the archive, and a round through the thread pool costs ten times the look.
+ * @throws LocalFileError (`unreadable`)
+ */
+export function readWal(server: BarmanServer, file: WalFile): LocalWal | undefined {
   const relativePath = walRelativePath(file)
   const path = join(server.walsDirectory, relativePath)
   try {
-    const stats = await lstat(path, {bigint: true})
+    const stats = lstatSync(path, {bigint: true})
     return stats.isFile() ? {file, relativePath, path, local: localStatOf(stats)} : undefined
   } catch (error) {
     const fault = localFileError(error, path)

@@ -113,7 +113,7 @@ class WalSync {
     try {
       const history = parseWalName(name)
       if (history) {
-        const wal = await readWal(server, history)
+        const wal = readWal(server, history)
         return wal ? [wal] : []
       }
       const found = await readHashDirectory(server, name)
@@ -146,7 +146,7 @@ class WalSync {
     try {
       // Looked at again: hours may lie between plan and upload.
       const file = parseWalName(name)
-      const wal = file && (await readWal(this.#context.server, file))
+      const wal = file && readWal(this.#context.server, file)
       if (!wal) throw new LocalFileError('vanished', name)
       await (decision === 'upload' ? this.#upload(wal) : this.#compare(wal))
     } catch (error) {
