@@ -8,7 +8,9 @@
 // runs as another user can use a cache made by root. Prints one line per server; exit 1 if one could not be installed.
 
 import {spawnSync} from 'node:child_process'
-import {accessSync, chmodSync, constants, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs'
+import {
+  accessSync, chmodSync, closeSync, constants, existsSync, mkdirSync, openSync, readFileSync, readSync, rmSync, symlinkSync, writeFileSync,
+} from 'node:fs'
 import {delimiter, join} from 'node:path'
 import {pathToFileURL} from 'node:url'
 import {testCacheDirectory} from './test-cache.js'
@@ -33,7 +35,11 @@ function isProgram(path) {
   }
 
   // A pyenv shim is always executable, whether or not the program behind it is there.
-  return !readFileSync(path).subarray(0, 512).includes('pyenv')
+  const head = Buffer.alloc(512)
+  const file = openSync(path, 'r')
+  readSync(file, head)
+  closeSync(file)
+  return !head.includes('pyenv')
 }
 
 function run(command, args, environment = {}) {

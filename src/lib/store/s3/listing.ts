@@ -17,13 +17,26 @@ export async function* listObjects(
 ): AsyncIterable<ListedObject> {
   // Every key with the prefix sorts before it: nothing can follow.
   if (startAfter !== undefined && compareKeys(startAfter, prefix) > 0 && !startAfter.startsWith(prefix)) return
-  // A StartAfter before the prefix is no restriction, and garage answers it with an empty list.
   const from = startAfter !== undefined && compareKeys(startAfter, prefix) >= 0 ? startAfter : undefined
-  for await (const page of listPages(connection, {prefix, startAfter: from, signal})) {
+  for await (const page of listPages(connection, {prefix, startAfter: from && safeStartAfter(prefix, from), signal})) {
     const objects = (page.Contents ?? []).map((entry) => readEntry(connection, prefix, page, entry))
-    // SeaweedFS lists in folder order and returns keys before StartAfter.
     yield* objects.filter(({key}) => from === undefined || compareKeys(key, from) > 0).sort((a, b) => compareKeys(a.key, b.key))
   }
+}
+
+/**
+ * What can be sent as StartAfter so that no store leaves out a key that sorts after `startAfter`; undefined for nothing.
+ * What comes too early is filtered here. Seen on SeaweedFS: it lists in folder order, where `/` is the lowest character,
+ * so after `a-b` it does not name `a/x`; and after `a` it passes over the whole folder `a`. Up to the first character
+ * below `/` both orders agree, and one character less keeps the folder. Nothing before the prefix is sent: garage
+ * answers that with an empty list.
+ */
+export function safeStartAfter(prefix: string, startAfter: string): string | undefined {
+  const rest = startAfter.slice(prefix.length)
+  const end = rest.search(/[\u0000-.]/)
+  // The last character goes as a whole: half of a surrogate pair is no character.
+  const safe = prefix + (end < 0 ? rest : rest.slice(0, end)).replace(/[^/]$/u, '')
+  return safe === prefix ? undefined : safe
 }
 
 /** Names directly below `prefix`. See ObjectStore.listDirectories. */

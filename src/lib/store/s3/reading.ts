@@ -1,6 +1,6 @@
 import {GetObjectCommand, HeadObjectCommand, type GetObjectCommandOutput, type HeadObjectCommandOutput} from '@aws-sdk/client-s3'
 import {StoreRefusedError} from '../../errors.ts'
-import {parseCrc32c} from '../checksum.ts'
+import {crc32c, parseCrc32c} from '../checksum.ts'
 import type {ObjectKey, ObjectStat} from '../object-store.ts'
 import {StoreAnswer} from './answer.ts'
 import type {Connection} from './client.ts'
@@ -102,6 +102,14 @@ export async function getObjectStream(
 ): Promise<AsyncIterable<Uint8Array> | undefined> {
   const first = await openObject(connection, key, range, signal)
   return first && readOn(connection, key, first, signal)
+}
+
+/** Whether the object, read whole, has this CRC32C. For stores that keep no sum of the whole, or a wrong one. */
+export async function hasContentSum(connection: Connection, key: ObjectKey, sum: number, signal?: AbortSignal): Promise<boolean> {
+  const stream = await getObjectStream(connection, key, undefined, signal)
+  let found = 0
+  for await (const chunk of stream ?? []) found = crc32c(chunk, found)
+  return stream !== undefined && found === sum
 }
 
 interface OpenObject {

@@ -6,7 +6,7 @@ import type {ObjectKey, UploadOptions} from '../object-store.ts'
 import type {Connection} from './client.ts'
 import {abortUpload} from './multipart.ts'
 import type {S3StoreOptions} from './options.ts'
-import {headObject} from './reading.ts'
+import {hasContentSum, headObject} from './reading.ts'
 import {writeHeaders} from './settings.ts'
 
 const PART_BYTES = 8 * 1024 * 1024
@@ -53,8 +53,11 @@ export async function putStream(
   }
 
   const stat = await headObject(connection, key, put.signal)
-  const isOther = stat?.sizeBytes !== sent.sizeBytes || (stat.crc32c !== undefined && stat.crc32c !== sent.crc32c && stat.isSumOfWhole)
-  if (!isOther) return
+  if (stat?.sizeBytes === sent.sizeBytes) {
+    const isDoubtful = stat.crc32c !== undefined && stat.crc32c !== sent.crc32c && stat.isSumOfWhole
+    if (!isDoubtful || (await hasContentSum(connection, key, sent.crc32c, put.signal))) return
+  }
+
   throw new StoreRefusedError(`what s3://${connection.bucket}/${key} holds is not what was sent`, {
     storeCode: 'BadDigest',
     scope: 'request',
