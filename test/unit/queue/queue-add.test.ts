@@ -146,16 +146,24 @@ describe('queue add as the hook of Barman (the built program)', function () {
     expect((await add(old)).stdout).to.include('put back into the queue')
   })
 
-  it('takes at most 120 ms (median of 11, start of Node included)', async function () {
-    this.retries(2)
+  it('takes at most 120 ms, or three bare starts of Node where the machine is so busy that these take longer', async () => {
     const times: number[] = []
-    for (let second = 10; second < 21; second++) {
-      const began = performance.now()
-      const {status} = await add({...plain, BARMAN_BACKUP_ID: `20261125T0734${second}`})
-      expect(status).to.equal(0)
-      times.push(performance.now() - began)
+    const bareTimes: number[] = []
+    for (let second = 10; second < 25; second++) {
+      bareTimes.push(await timeOf(() => runChild(process.execPath, ['-e', '0'])))
+      times.push(await timeOf(() => add({...plain, BARMAN_BACKUP_ID: `20261125T0734${second}`})))
     }
-    expect(times.sort((one, other) => one - other)[5]).to.be.below(120)
+    expect(medianOf(times)).to.be.below(Math.max(120, 3 * medianOf(bareTimes)))
   })
 
 })
+
+async function timeOf(action: () => Promise<{status: number | null}>): Promise<number> {
+  const began = performance.now()
+  expect((await action()).status).to.equal(0)
+  return performance.now() - began
+}
+
+function medianOf(numbers: readonly number[]): number {
+  return [...numbers].sort((one, other) => one - other)[Math.floor(numbers.length / 2)] ?? Number.NaN
+}
