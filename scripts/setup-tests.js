@@ -170,7 +170,8 @@ async function installServers() {
   const script = join(scripts, 'install-test-servers.js')
   if (!existsSync(script)) return
   const status = await new Promise((resolve) => {
-    const env = {...process.env, BARMANS3_TEST_CACHE: cache}
+    // Go is often installed where no PATH of a service or a cron job leads.
+    const env = {...process.env, BARMANS3_TEST_CACHE: cache, PATH: `${process.env.PATH}:/usr/local/go/bin`}
     const child = spawn(process.execPath, [script], {stdio: ['ignore', 'inherit', 'inherit'], env})
     child.once('error', () => resolve(1))
     child.once('close', resolve)
