@@ -4,6 +4,7 @@ import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {promisify} from 'node:util'
 import {expect} from 'chai'
+import {UsageError} from '../../../src/lib/errors.ts'
 import type {ConfigLocation} from '../../../src/lib/config/config-file.ts'
 import type {QueueDirectory} from '../../../src/lib/config/queue-directory.ts'
 import {readQueueDirectory} from '../../../src/lib/config/queue-directory.ts'
@@ -62,9 +63,7 @@ describe('queue directory for the hook', () => {
   it('is BARMANS3_QUEUE_DIRECTORY before anything else', async () => {
     await writeFile(systemFile, 'queue: {directory: /srv/file}')
     expect(await read({environment: {BARMANS3_QUEUE_DIRECTORY: '/srv/env'}})).to.deep.equal({directory: '/srv/env', warnings: []})
-    const relative = await read({environment: {BARMANS3_QUEUE_DIRECTORY: 'env'}})
-    expect(relative.directory).to.equal('/srv/file')
-    expect(relative.warnings.join()).to.match(/BARMANS3_QUEUE_DIRECTORY is ignored: "env" is not an absolute path/)
+    expect(await messageFor(read({environment: {BARMANS3_QUEUE_DIRECTORY: 'env'}}))).to.equal('BARMANS3_QUEUE_DIRECTORY "env" is not an absolute path')
     expect((await read({environment: {BARMANS3_QUEUE_DIRECTORY: ''}})).directory).to.equal('/srv/file')
   })
 
@@ -89,20 +88,14 @@ describe('queue directory for the hook', () => {
     ['a control character', 'queue: {directory: "/q\\n"}'],
   ]
   for (const [what, text] of broken) {
-    it(`is the default and one warning, never an error, for ${what}`, async () => {
-      const {directory, warnings} = await readText(text)
-      expect(directory).to.equal(DEFAULT)
-      expect(warnings).to.have.length(1)
-      expect(warnings[0]).to.include(DEFAULT).and.not.include('\n')
+    it(`is an error for ${what}: a task in a queue nobody works through would be lost`, async () => {
+      const message = await messageFor(readText(text))
+      expect(message).to.include(systemFile).and.not.include('\n')
     })
   }
 
-  it('is the default and a warning when the named file is missing or a directory', async () => {
-    for (const configFile of [join(root, 'none'), root]) {
-      const {directory, warnings} = await read({configFile})
-      expect(directory).to.equal(DEFAULT)
-      expect(warnings).to.have.length(1)
-    }
+  it('is an error when the named file is missing or a directory', async () => {
+    for (const configFile of [join(root, 'none'), root]) expect(await messageFor(read({configFile}))).to.include(configFile)
   })
 
   it('loads neither the schema nor, where no key can be, the YAML parser', async () => {
@@ -125,3 +118,13 @@ describe('queue directory for the hook', () => {
     expect(await loadedFor('s3: {region: x}')).to.not.match(/cosmiconfig|node_modules\/zod/)
   })
 })
+
+async function messageFor(reading: Promise<unknown>): Promise<string> {
+  try {
+    await reading
+  } catch (error) {
+    if (error instanceof UsageError) return error.message
+    throw error
+  }
+  throw new Error('it was accepted')
+}
