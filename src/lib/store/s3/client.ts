@@ -125,7 +125,8 @@ function addRetries(sdk: S3Client, policy: RetryPolicy): void {
       const operation = operationOf(context)
       const signal = signalOf(context)
       const isConditional = (args as {request?: SignedRequest}).request?.headers['if-none-match'] !== undefined
-      for (let attempt = 1; ; attempt++) {
+      const attempts = policy.begin()
+      for (;;) {
         await policy.waitForTurn(signal)
         try {
           const result = await next(args)
@@ -134,7 +135,7 @@ function addRetries(sdk: S3Client, policy: RetryPolicy): void {
         } catch (error) {
           signal?.throwIfAborted()
           if (isConditional && isConnectionFault(error)) throw new LostAnswer(error)
-          await policy.waitAfterFailure(error, attempt, operation, signal)
+          await policy.waitAfterFailure(error, attempts, operation, signal)
         }
       }
     },

@@ -26,6 +26,13 @@ interface Verdict {
 export function toStoreError(error: unknown, context: RequestContext): Error {
   if (error instanceof BarmansError) return error
   if (error instanceof LostAnswer) return toStoreError(error.cause, context)
+  if (error instanceof StoreAnswer && error.status === 407) {
+    return new StoreUnreachableError(`cannot ${whatOf(context)}: the proxy ${context.place.proxy ?? ''} asks for a user and a password (HTTP 407)`, {
+      hint: 'write the proxy as http://user:password@host:port, with the password percent-encoded',
+      cause: error,
+    })
+  }
+
   if (error instanceof StoreAnswer) {
     const verdict = verdictOn(error, context)
     return new StoreRefusedError(`cannot ${whatOf(context)}: ${verdict.says}`, {

@@ -1,3 +1,4 @@
+import {X509Certificate} from 'node:crypto'
 import {readFileSync} from 'node:fs'
 import {Agent as HttpAgent} from 'node:http'
 import {Agent as HttpsAgent} from 'node:https'
@@ -45,6 +46,11 @@ class TunnelAgent extends HttpsProxyAgent<string> {
     this.#secure = secure
   }
 
+  /** The package guesses by the stack, wrongly when a socket comes free, and then makes a new tunnel for each request. */
+  override isSecureEndpoint(): boolean {
+    return true
+  }
+
   override connect(request: Parameters<HttpsProxyAgent<string>['connect']>[0], options: Parameters<HttpsProxyAgent<string>['connect']>[1]) {
     return super.connect(request, {...options, ...this.#secure} as typeof options)
   }
@@ -69,11 +75,20 @@ function proxyOf(endpoint: URL): URL | undefined {
 
 function createTrust(path: string): SecureContext {
   try {
-    return createSecureContext({ca: [...getCACertificates('default'), readFileSync(path, 'utf8')]})
+    const certificates = readFileSync(path, 'utf8').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? []
+    // A context takes nonsense without a word; this does not.
+    for (const certificate of certificates) void new X509Certificate(certificate)
+    if (certificates.length === 0) throw new Error('no certificate in it')
+    return createSecureContext({ca: [...getCACertificates('default'), ...certificates]})
   } catch (error) {
-    throw new UsageError(`the certificates of AWS_CA_BUNDLE in ${path} cannot be read (${errnoOf(error) ?? 'not PEM'})`, {
+    throw new UsageError(`the certificates of AWS_CA_BUNDLE in ${path} cannot be read (${readFault(error)})`, {
       hint: 'let AWS_CA_BUNDLE name a file of PEM certificates that the user of barmans3 can read',
       cause: error,
     })
   }
+}
+
+function readFault(error: unknown): string {
+  const errno = errnoOf(error) ?? ''
+  return /^E[A-Z]+$/.test(errno) ? errno : 'not PEM'
 }

@@ -159,7 +159,7 @@ async function openObject(
 async function* readOn(connection: Connection, key: ObjectKey, first: OpenObject, signal?: AbortSignal): AsyncIterable<Uint8Array> {
   let current = first
   let doneBytes = 0
-  let failures = 0
+  let attempts = connection.policy.begin()
   for (;;) {
     const doneBefore = doneBytes
     let fault: unknown
@@ -181,8 +181,8 @@ async function* readOn(connection: Connection, key: ObjectKey, first: OpenObject
 
     if (doneBytes === first.sizeBytes) return
     signal?.throwIfAborted()
-    failures = doneBytes > doneBefore ? 1 : failures + 1
-    await connection.policy.waitAfterFailure(fault, failures, 'GetObject', signal)
+    if (doneBytes > doneBefore) attempts = connection.policy.begin()
+    await connection.policy.waitAfterFailure(fault, attempts, 'GetObject', signal)
     const begin = first.begin + doneBytes
     const next = await openObject(connection, key, {begin, end: first.begin + first.sizeBytes - 1}, signal)
     if (!next || next.answer.ETag !== first.answer.ETag || next.sizeBytes !== first.sizeBytes - doneBytes) {

@@ -10,6 +10,8 @@ const PAUSE_MS = {again: 250, 'slow-down': 500, briefly: 100} as const
 const MAX_PAUSE_MS = 20_000
 /** Attempts for what is rarely mended by sending again: a wrong digest, an answer that is not S3, a corrected clock. */
 const BRIEF_ATTEMPTS = 3
+/** A request is sent at most so many times `maxAttempts`, whatever does not count. */
+const PATIENCE = 3
 /** So many requests in a row that failed to the end, and the store as a whole is taken to be out of service. */
 const EXHAUSTED_FOR_RUN = 3
 
@@ -48,6 +50,15 @@ export function classifyFailure(error: unknown): RetryClass {
   return ['EPROTO', 'ERR_SSL_WRONG_VERSION_NUMBER'].includes(errnoOf(error) ?? '') ? 'briefly' : 'again'
 }
 
+/** How often one request has failed. */
+export interface Attempts {
+  failed: number
+  /** Of these, the ones that count against `maxAttempts`. */
+  counted: number
+  /** Requests of the store that had succeeded at the latest failure. */
+  successesSeen: number
+}
+
 export interface RetryPolicyOptions {
   readonly maxAttempts: number
   readonly clock: Clock
@@ -63,7 +74,7 @@ export class RetryPolicy {
   readonly #clock: Clock
   readonly #onRetry: ((notice: RetryNotice) => void) | undefined
   #closedUntilMs = 0
-  #slowDowns = 0
+  #successes = 0
   #exhausted = 0
 
   constructor(options: RetryPolicyOptions) {
@@ -78,9 +89,14 @@ export class RetryPolicy {
     signal?.throwIfAborted()
   }
 
-  /** To be called after each success: ends the count of failures. */
+  /** The counts of a request that is sent for the first time. */
+  begin(): Attempts {
+    return {failed: 0, counted: 0, successesSeen: this.#successes}
+  }
+
+  /** To be called after each success: ends the count of requests that failed to the end. */
   noteSuccess(): void {
-    this.#slowDowns = 0
+    this.#successes++
     this.#exhausted = 0
   }
 
@@ -90,33 +106,36 @@ export class RetryPolicy {
   }
 
   /**
-   * Waits before attempt `attempt + 1`, or throws `error` when there is to be none. Attempts count from 1.
+   * Waits before the request is sent again, or throws `error` when it is not to be. A 503 does not count while the store
+   * serves other requests: it is there and asks for patience, and whom it refuses is chance. That, too, has an end.
    */
-  async waitAfterFailure(error: unknown, attempt: number, operation: string, signal: AbortSignal | undefined): Promise<void> {
+  async waitAfterFailure(error: unknown, attempts: Attempts, operation: string, signal: AbortSignal | undefined): Promise<void> {
     const kind = classifyFailure(error)
     if (kind === 'never') throw error
+    attempts.failed++
+    if (kind !== 'slow-down' || attempts.successesSeen === this.#successes) attempts.counted++
+    attempts.successesSeen = this.#successes
     const most = kind === 'again' || kind === 'slow-down' ? this.maxAttempts : Math.min(BRIEF_ATTEMPTS, this.maxAttempts)
-    if (attempt >= most) {
+    if (attempts.counted >= most || attempts.failed >= most * PATIENCE) {
       if (kind !== 'clock') this.#exhausted++
       throw error
     }
 
-    const pauseMs = kind === 'clock' ? 0 : this.#pauseMs(kind, attempt, error)
-    this.#onRetry?.({operation, attempt, pauseMs, reason: describe(error)})
+    const pauseMs = kind === 'clock' ? 0 : pauseAfter(kind, attempts.counted, error)
+    this.#onRetry?.({operation, attempt: attempts.failed, pauseMs, reason: describe(error)})
     if (kind === 'slow-down') this.#closedUntilMs = Math.max(this.#closedUntilMs, this.#clock.now().getTime() + pauseMs)
     if (pauseMs > 0) await this.#clock.sleep(pauseMs, signal)
-  }
-
-  #pauseMs(kind: keyof typeof PAUSE_MS, attempt: number, error: unknown): number {
-    if (error instanceof StoreAnswer && error.retryAfterMs !== undefined) return Math.min(error.retryAfterMs, MAX_PAUSE_MS)
-    const exponent = kind === 'slow-down' ? Math.max(attempt - 1, Math.min(this.#slowDowns++ >> 3, 5)) : attempt - 1
-    // Between half and the whole, so that requests refused together do not come back together.
-    return Math.min(PAUSE_MS[kind] * 2 ** exponent, MAX_PAUSE_MS) * (0.5 + Math.random() / 2)
   }
 
   #pauseLeftMs(): number {
     return this.#closedUntilMs - this.#clock.now().getTime()
   }
+}
+
+function pauseAfter(kind: keyof typeof PAUSE_MS, failures: number, error: unknown): number {
+  if (error instanceof StoreAnswer && error.retryAfterMs !== undefined) return Math.min(error.retryAfterMs, MAX_PAUSE_MS)
+  // Between half and the whole, so that requests refused together do not come back together.
+  return Math.min(PAUSE_MS[kind] * 2 ** Math.max(failures - 1, 0), MAX_PAUSE_MS) * (0.5 + Math.random() / 2)
 }
 
 function describe(error: unknown): string {

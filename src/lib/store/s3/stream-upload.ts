@@ -1,4 +1,5 @@
 import {Readable} from 'node:stream'
+import type {S3Client} from '@aws-sdk/client-s3'
 import {Upload} from '@aws-sdk/lib-storage'
 import {StoreRefusedError} from '../../errors.ts'
 import {crc32c} from '../checksum.ts'
@@ -24,8 +25,9 @@ export async function putStream(
   put: UploadOptions,
 ): Promise<void> {
   const sent = {sizeBytes: 0, crc32c: 0, error: undefined as unknown}
+  const stop = new AbortController()
   const upload = new Upload({
-    client: connection.sdk,
+    client: boundTo(connection.sdk, stop.signal),
     params: {
       Bucket: connection.bucket,
       Key: key,
@@ -38,12 +40,18 @@ export async function putStream(
     queueSize: 2,
     leavePartsOnError: true,
   })
-  const onAbort = () => void upload.abort()
+  const onAbort = () => {
+    stop.abort()
+    void upload.abort()
+  }
+
   put.signal?.addEventListener('abort', onAbort, {once: true})
   try {
     put.signal?.throwIfAborted()
     await upload.done()
   } catch (error) {
+    // Requests that lib-storage does not wait for any more.
+    stop.abort()
     const {uploadId} = upload as {uploadId?: string}
     if (uploadId) await abortUpload(connection, key, uploadId)
     put.signal?.throwIfAborted()
@@ -63,6 +71,14 @@ export async function putStream(
     scope: 'request',
     hint: 'run again; if it stays, something between here and the store changes bytes',
   })
+}
+
+/** The client with `signal` on everything it sends: lib-storage gives none, so its requests would go on after an abort. */
+function boundTo(sdk: S3Client, signal: AbortSignal): S3Client {
+  const bound = Object.create(sdk) as S3Client
+  const send = sdk.send.bind(sdk) as (command: unknown, options: object) => Promise<unknown>
+  bound.send = ((command: unknown, options: object = {}) => send(command, {...options, abortSignal: signal})) as S3Client['send']
+  return bound
 }
 
 async function* watch(

@@ -60,14 +60,15 @@ export async function probeConditionalPut(
     })
   }
 
-  for (let attempt = 1; ; attempt++) {
+  const attempts = connection.policy.begin()
+  for (;;) {
     try {
       await sendPut(connection, options, object, true)
       return 'head-first'
     } catch (error) {
       if (error instanceof StoreAnswer && error.status === 412) return 'native'
       if (!(error instanceof LostAnswer)) throw error
-      await connection.policy.waitAfterFailure(error.cause, attempt, 'PutObject', signal)
+      await connection.policy.waitAfterFailure(error.cause, attempts, 'PutObject', signal)
     }
   }
 }
@@ -81,8 +82,9 @@ interface Sending {
 
 async function putIfAbsent(connection: Connection, options: S3StoreOptions, object: Sending): Promise<PutOutcome> {
   const {key, put} = object
+  const attempts = connection.policy.begin()
   let refusals = 0
-  for (let attempt = 1; ; attempt++) {
+  for (;;) {
     try {
       await sendPut(connection, options, object, true)
       return 'stored'
@@ -92,7 +94,7 @@ async function putIfAbsent(connection: Connection, options: S3StoreOptions, obje
       const stat = await headObject(connection, key, put.signal)
       if (stat) return compare(connection, stat, object)
       if (error instanceof LostAnswer) {
-        await connection.policy.waitAfterFailure(error.cause, attempt, 'PutObject', put.signal)
+        await connection.policy.waitAfterFailure(error.cause, attempts, 'PutObject', put.signal)
       } else if (++refusals > 1) {
         // Refused twice, and nothing there: versitygw does that over a delete marker. Another writer at this very
         // moment is the only one who could be overwritten.
