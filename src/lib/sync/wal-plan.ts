@@ -5,21 +5,25 @@ import type {WalFile} from '../barman/wal-name.ts'
 export type WalDecision = 'upload' | 'skip' | 'compare' | 'size-differs'
 
 /**
- * | in S3 | size | local ctime against the object's time | decision |
+ * | in S3 | size | local ctime | decision |
  * |---|---|---|---|
  * | no | – | – | `upload` |
- * | yes | equal | not later | `skip` |
- * | yes | equal | later | `compare`: the content, by CRC32C |
+ * | yes | equal | not later than the object's time | `skip` |
+ * | yes | equal | later, but not later than the directory's last comparison | `skip` |
+ * | yes | equal | later than both | `compare`: the content, by CRC32C |
  * | yes | differs | – | `size-differs`: a conflict, unless the local file is not final |
  *
  * Times are compared in whole seconds, which is all that some stores keep.
+ * @param comparedNs up to which ctime the files of this directory were found equal by an earlier run
  */
 export function decideWal(
   local: {readonly sizeBytes: number; readonly ctimeNs: bigint},
   remote: {readonly sizeBytes: number; readonly lastModified: Date} | undefined,
+  comparedNs?: bigint,
 ): WalDecision {
   if (!remote) return 'upload'
   if (remote.sizeBytes !== local.sizeBytes) return 'size-differs'
+  if (comparedNs !== undefined && local.ctimeNs <= comparedNs) return 'skip'
   const ctimeSeconds = Number(local.ctimeNs / 1_000_000_000n)
   return ctimeSeconds > Math.floor(remote.lastModified.getTime() / 1000) ? 'compare' : 'skip'
 }

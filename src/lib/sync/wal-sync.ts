@@ -1,6 +1,3 @@
-import {open} from 'node:fs/promises'
-import {constants} from 'node:fs'
-import {crc32c} from '@node-rs/crc32'
 import {readCatalog, type BarmanCatalog} from '../barman/catalog.ts'
 import {inspectWalHead, WAL_HEAD_BYTES, type WalContent} from '../barman/wal-content.ts'
 import {parseWalName} from '../barman/wal-name.ts'
@@ -9,11 +6,13 @@ import {BarmanFilesError, BarmansError, ConflictError, StoreRefusedError, messag
 import {acquireServerLock} from '../local/server-lock.ts'
 import type {ListedObject} from '../store/object-store.ts'
 import {forEachConcurrently} from './concurrency.ts'
-import {LocalFileError, localFileError} from './file-errors.ts'
+import {LocalFileError} from './file-errors.ts'
 import {readRecords} from './remote-records.ts'
 import {guardSystemId, type GuardedIdentity} from './remote-identity.ts'
 import type {ServerContext} from './server-context.ts'
 import {digestFile, uploadFile} from './upload.ts'
+import {checkSameContent, readHead} from './wal-compare.ts'
+import {WalNotes} from './wal-notes.ts'
 import {WalListing} from './wal-listing.ts'
 import {compareUploadOrder, decideWal, isNeededFrom, whyNotFinal} from './wal-plan.ts'
 import {WalTally, type PlannedWal, type WalSyncResult} from './wal-result.ts'
@@ -52,6 +51,7 @@ class WalSync {
   readonly #tally = new WalTally()
   #identity: GuardedIdentity = {systemId: undefined, hasIdentityFile: false}
   #segmentSizeBytes = DEFAULT_SEGMENT_BYTES
+  #notes: WalNotes | undefined
   #xlogDbNames: Set<string> = new Set()
   #beginWals: Promise<readonly string[]> | undefined
 
@@ -66,6 +66,7 @@ class WalSync {
     const listing = await readWalDirectory(server)
     const catalog = await this.#readCatalogIfAny()
     this.#identity = await guardSystemId(this.#context, catalog)
+    this.#notes = await WalNotes.load(this.#context, this.#identity.systemId)
     this.#segmentSizeBytes = newestSegmentSize(catalog) ?? DEFAULT_SEGMENT_BYTES
     const planned = await this.#plan(listing.historyFiles, listing.hashDirectories)
     planned.sort((left, right) => compareUploadOrder(left.name, right.name))
@@ -75,7 +76,9 @@ class WalSync {
       progress.phase(`WAL of ${server.name}: upload`)
       progress.total({items: planned.length, bytes: planned.reduce((sum, item) => sum + item.sizeBytes, 0)})
     }
-    return this.#result(planned, await this.#execute(planned))
+    const failure = await this.#execute(planned)
+    if (!failure) await this.#notes.save()
+    return this.#result(planned, failure)
   }
 
   /** A broken catalogue must not stop WAL: it only tells segment size and system identifier. */
@@ -127,7 +130,7 @@ class WalSync {
   }
 
   #decide(wal: LocalWal, remote: ListedObject | undefined, planned: PlannedWal[]): void {
-    const decision = decideWal(wal.local, remote)
+    const decision = decideWal(wal.local, remote, this.#notes?.comparedNs(wal.relativePath))
     if (decision === 'skip') this.#tally.alreadyThere++
     else planned.push({name: wal.file.name, decision: decision === 'upload' ? 'upload' : 'compare', sizeBytes: wal.local.sizeBytes})
   }
@@ -209,29 +212,19 @@ class WalSync {
   /** The listed object has another size, or the file was touched after it was stored: its content decides. */
   async #compare(wal: LocalWal): Promise<void> {
     const {pool, partSizeBytes, signal} = this.#context
-    this.#inspect(wal, await readHead(wal), wal.local.sizeBytes)
-    await this.#compareWith(wal, await digestFile({pool, partSizeBytes, signal}, {path: wal.path, shownPath: wal.path}))
-  }
-
-  /** @throws ConflictError unless the stored object has exactly this content */
-  async #compareWith(wal: LocalWal, content: {sizeBytes: number; crc32c: number}): Promise<void> {
-    const {store, keys, signal} = this.#context
-    const key = keys.wal(wal.relativePath)
-    const stat = await store.head(key, {signal})
-    if (!stat) throw new StoreRefusedError(`"${key}" was listed but is not there`, {storeCode: 'Inconsistent', scope: 'request', hint: 'run again'})
-    const isEqual = stat.sizeBytes === content.sizeBytes && (stat.crc32c ?? (await this.#downloadChecksum(wal))) === content.crc32c
-    if (!isEqual) {
-      throw new ConflictError(
-        `"${key}" in the bucket (${stat.sizeBytes} bytes) has other content than ${wal.path} (${content.sizeBytes} bytes); nothing was replaced`)
+    let isEqual = false
+    try {
+      this.#inspect(wal, await readHead(wal), wal.local.sizeBytes)
+      await this.#compareWith(wal, await digestFile({pool, partSizeBytes, signal}, {path: wal.path, shownPath: wal.path, expected: wal.local}))
+      isEqual = true
+    } finally {
+      this.#notes?.add(wal.relativePath, wal.local.ctimeNs, isEqual)
     }
-    this.#tally.alreadyThere++
   }
 
-  async #downloadChecksum(wal: LocalWal): Promise<number> {
-    const {store, keys, signal} = this.#context
-    let sum = 0
-    for await (const chunk of (await store.getStream(keys.wal(wal.relativePath), {signal})) ?? []) sum = crc32c(Buffer.from(chunk), sum)
-    return sum
+  async #compareWith(wal: LocalWal, content: {sizeBytes: number; crc32c: number}): Promise<void> {
+    await checkSameContent(this.#context, wal, content)
+    this.#tally.alreadyThere++
   }
 
   async #handleLocalFault(name: string, error: LocalFileError): Promise<void> {
@@ -274,20 +267,6 @@ class WalSync {
 
 /** Left for a later run. */
 class NotFinalError extends Error {}
-
-async function readHead(wal: LocalWal): Promise<Buffer> {
-  try {
-    const file = await open(wal.path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
-    try {
-      const {buffer, bytesRead} = await file.read(Buffer.alloc(WAL_HEAD_BYTES), 0, WAL_HEAD_BYTES, 0)
-      return buffer.subarray(0, bytesRead)
-    } finally {
-      await file.close()
-    }
-  } catch (error) {
-    throw localFileError(error, wal.path)
-  }
-}
 
 /** The segment size as the newest backup that says it has it. */
 function newestSegmentSize(catalog: BarmanCatalog | undefined): number | undefined {
