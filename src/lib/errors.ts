@@ -60,7 +60,7 @@ export class UsageError extends BarmansError {
   readonly exitCode = EXIT.usage
 }
 
-/** The store answered but refused or failed (access denied, no such bucket, internal error). Exit 1. */
+/** The store answered but refused or failed (access denied, no such bucket, internal error, 503 for as long as we were ready to wait). Exit 1. */
 export class StoreRefusedError extends BarmansError {
   readonly code = 'STORE_REFUSED'
   readonly exitCode = EXIT.storeRefused
@@ -79,7 +79,7 @@ export class StoreRefusedError extends BarmansError {
   }
 }
 
-/** The store could not be reached (DNS, connection, timeout, 503 for as long as we were ready to wait). Exit 2. */
+/** The store could not be reached (DNS, connection, timeout). Exit 2. */
 export class StoreUnreachableError extends BarmansError {
   readonly code = 'STORE_UNREACHABLE'
   readonly exitCode = EXIT.storeUnreachable

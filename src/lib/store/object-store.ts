@@ -3,8 +3,9 @@
  * implementation, the memory store of the tests and the decorators all pass `test/contract/object-store-suite.ts`.
  *
  * Errors: every method throws `StoreRefusedError` or `StoreUnreachableError` from `lib/errors.ts` and nothing else on a
- * failure of the store; when `signal` is aborted it rejects with the signal's reason. Retries, pauses on 503 and
- * re-signing happen inside. A missing key is a value (`undefined`), not an error; a missing bucket is an error with
+ * failure of the store; when `signal` is aborted it rejects with the signal's reason. Missing or impossible credentials
+ * show at the first request as `UsageError`. A breach of this contract (metadata a store would spoil, an empty key) is a
+ * `TypeError`: a bug. Retries, pauses on 503 and re-signing happen inside. A missing key is a value (`undefined`), not an error; a missing bucket is an error with
  * `scope: 'run'`.
  */
 
