@@ -10,7 +10,8 @@ describe('the dry-run store', () => {
   let store: DryRunStore
   beforeEach(async () => {
     inner = createMemoryStore()
-    for (const at of ['base/1/a', 'base/2/b', 'wals/c']) await inner.put(key(at), Buffer.from(at), {kind: 'wal', metadata: {m: '1'}})
+    for (const at of ['base/1/a', 'base/2/b', 'wals/c'])
+      await inner.put(key(at), Buffer.from(at), {kind: 'wal', metadata: {m: '1'}})
     store = createDryRunStore(inner)
   })
 

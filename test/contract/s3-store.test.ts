@@ -7,7 +7,13 @@ import {describeObjectStore, type Deviations} from './object-store-suite.ts'
 const DEVIATIONS: Readonly<Record<ServerKind, Deviations>> = {
   weed: {spoiltCharacters: ['\\'], keepsEmptyFolders: true},
   versitygw: {refusesKeyBelowKey: true, spoiltCharacters: ['\b']},
-  moto: {acceptsWrongChecksum: true, wrongMultipartSum: true, wrongCopySum: true, failsAfterAbort: true, spoiltCharacters: ['\n']},
+  moto: {
+    acceptsWrongChecksum: true,
+    wrongMultipartSum: true,
+    wrongCopySum: true,
+    failsAfterAbort: true,
+    spoiltCharacters: ['\n'],
+  },
 }
 
 for (const kind of SERVER_KINDS) {
@@ -21,7 +27,13 @@ for (const kind of SERVER_KINDS) {
     describeObjectStore(`S3 at ${kind}`, {
       open: () =>
         withBucket(server, async (bucket) =>
-          createS3Store({bucket, endpoint: server.endpoint, environment: {...server.environment}, clock: systemClock, maxAttempts: 3}),
+          createS3Store({
+            bucket,
+            endpoint: server.endpoint,
+            environment: {...server.environment},
+            clock: systemClock,
+            maxAttempts: 3,
+          }),
         ),
       partBytes: 5 * 1024 * 1024,
       deviations: DEVIATIONS[kind],

@@ -49,11 +49,25 @@ describe('the S3 store and the network around it', () => {
     await proxy.stop()
   })
 
-  const withStore = async <T>(endpoint: string, work: (store: ReturnType<typeof createS3Store>) => Promise<T>, more: Partial<S3StoreOptions> & {ca?: boolean} = {}) => {
+  const withStore = async <T>(
+    endpoint: string,
+    work: (store: ReturnType<typeof createS3Store>) => Promise<T>,
+    more: Partial<S3StoreOptions> & {ca?: boolean} = {},
+  ) => {
     const {ca = true, ...options} = more
     const store = createS3Store({
-      bucket: 'bucket', endpoint, clock: systemClock, maxAttempts: 2, connectTimeoutMs: 1500, idleTimeoutMs: 1500,
-      environment: {AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret', HOME: directory, ...(ca ? {AWS_CA_BUNDLE: certificates.caFile} : {})},
+      bucket: 'bucket',
+      endpoint,
+      clock: systemClock,
+      maxAttempts: 2,
+      connectTimeoutMs: 1500,
+      idleTimeoutMs: 1500,
+      environment: {
+        AWS_ACCESS_KEY_ID: 'id',
+        AWS_SECRET_ACCESS_KEY: 'secret',
+        HOME: directory,
+        ...(ca ? {AWS_CA_BUNDLE: certificates.caFile} : {}),
+      },
       ...options,
     })
     try {
@@ -64,10 +78,14 @@ describe('the S3 store and the network around it', () => {
   }
 
   const roundTrip = (endpoint: string, more: Partial<S3StoreOptions> = {}) =>
-    withStore(endpoint, async (store) => {
-      await store.put(KEY, Buffer.from('content'), {kind: 'wal'})
-      return String(await store.get(KEY, {maxBytes: 100}))
-    }, more)
+    withStore(
+      endpoint,
+      async (store) => {
+        await store.put(KEY, Buffer.from('content'), {kind: 'wal'})
+        return String(await store.get(KEY, {maxBytes: 100}))
+      },
+      more,
+    )
 
   const errorOf = async (work: Promise<unknown>): Promise<unknown> => {
     try {
@@ -97,7 +115,9 @@ describe('the S3 store and the network around it', () => {
       const bad = join(directory, 'bad.pem')
       writeFileSync(bad, '-----BEGIN CERTIFICATE-----\nnonsense\n-----END CERTIFICATE-----\n')
       for (const AWS_CA_BUNDLE of [join(directory, 'none.pem'), bad]) {
-        const error = await errorOf(withStore(secure.endpoint, (store) => store.head(KEY), {environment: {AWS_CA_BUNDLE, HOME: directory}}))
+        const error = await errorOf(
+          withStore(secure.endpoint, (store) => store.head(KEY), {environment: {AWS_CA_BUNDLE, HOME: directory}}),
+        )
         expect(error).to.be.instanceOf(UsageError)
         expect((error as UsageError).message).to.include(AWS_CA_BUNDLE)
       }
@@ -137,9 +157,13 @@ describe('the S3 store and the network around it', () => {
       for (const url of [`http://user:wr0ng-pw@127.0.0.1:${proxy.port}`, 'http://user:wr0ng-pw@127.0.0.1:1']) {
         process.env.HTTPS_PROXY = url
         const error = await errorOf(withStore(secure.endpoint, (store) => store.put(KEY, Buffer.from('x'), {kind: 'wal'})))
-        expect(error).to.satisfy((thrown: unknown) => thrown instanceof StoreUnreachableError || thrown instanceof StoreRefusedError)
+        expect(error).to.satisfy(
+          (thrown: unknown) => thrown instanceof StoreUnreachableError || thrown instanceof StoreRefusedError,
+        )
         expect((error as Error).message).to.include('127.0.0.1:')
-        expect(inspect(error, {depth: 20})).to.not.include('wr0ng-pw').and.not.include(Buffer.from('user:wr0ng-pw').toString('base64'))
+        expect(inspect(error, {depth: 20}))
+          .to.not.include('wr0ng-pw')
+          .and.not.include(Buffer.from('user:wr0ng-pw').toString('base64'))
       }
     })
 
@@ -182,7 +206,10 @@ describe('the S3 store and the network around it', () => {
     }
 
     const put = (environment: NodeJS.ProcessEnv, more: Partial<S3StoreOptions> = {}) =>
-      withStore(plain.endpoint, (store) => store.put(KEY, Buffer.from('x'), {kind: 'wal'}), {environment: {HOME: join(directory, 'nobody'), ...environment}, ...more})
+      withStore(plain.endpoint, (store) => store.put(KEY, Buffer.from('x'), {kind: 'wal'}), {
+        environment: {HOME: join(directory, 'nobody'), ...environment},
+        ...more,
+      })
 
     it('from the environment are trimmed', async () => {
       expect(await put({AWS_ACCESS_KEY_ID: ' AKID\n', AWS_SECRET_ACCESS_KEY: 'abc+/=\r'})).to.equal('stored')
@@ -196,15 +223,29 @@ describe('the S3 store and the network around it', () => {
     })
 
     it('from a file with a byte order mark, CRLF, indentation and trailing blanks are the same', async () => {
-      const AWS_SHARED_CREDENTIALS_FILE = configure('\uFEFF[default]\r\n  aws_access_key_id = FILEKEY  \r\n  aws_secret_access_key = abc+/=\t\r\n')
-      const AWS_CONFIG_FILE = configure('\uFEFF[profile  backup ]\r\n\taws_access_key_id=PROFILEKEY \r\n\taws_secret_access_key=xyz\r\n', 'config')
+      const AWS_SHARED_CREDENTIALS_FILE = configure(
+        '\uFEFF[default]\r\n  aws_access_key_id = FILEKEY  \r\n  aws_secret_access_key = abc+/=\t\r\n',
+      )
+      const AWS_CONFIG_FILE = configure(
+        '\uFEFF[profile  backup ]\r\n\taws_access_key_id=PROFILEKEY \r\n\taws_secret_access_key=xyz\r\n',
+        'config',
+      )
       await put({AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE})
       expect(keysSeen()).to.equal('FILEKEY')
       await put({AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE, AWS_PROFILE: 'backup'})
       expect(keysSeen()).to.equal('PROFILEKEY')
-      await put({AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE, AWS_ACCESS_KEY_ID: 'ENVKEY', AWS_SECRET_ACCESS_KEY: 's', AWS_PROFILE: 'backup'})
+      await put({
+        AWS_SHARED_CREDENTIALS_FILE,
+        AWS_CONFIG_FILE,
+        AWS_ACCESS_KEY_ID: 'ENVKEY',
+        AWS_SECRET_ACCESS_KEY: 's',
+        AWS_PROFILE: 'backup',
+      })
       expect(keysSeen(), 'keys in the environment beat AWS_PROFILE').to.equal('ENVKEY')
-      await put({AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE, AWS_ACCESS_KEY_ID: 'ENVKEY', AWS_SECRET_ACCESS_KEY: 's'}, {profile: 'backup'})
+      await put(
+        {AWS_SHARED_CREDENTIALS_FILE, AWS_CONFIG_FILE, AWS_ACCESS_KEY_ID: 'ENVKEY', AWS_SECRET_ACCESS_KEY: 's'},
+        {profile: 'backup'},
+      )
       expect(keysSeen(), 'a profile that is asked for beats the environment').to.equal('PROFILEKEY')
     })
 
@@ -213,13 +254,19 @@ describe('the S3 store and the network around it', () => {
       const before = plain.requests.length
       process.env.AWS_EC2_METADATA_DISABLED = 'true'
       try {
-        await withStore(plain.endpoint, async (store) => {
-          for (let index = 0; index < 50; index++) {
-            const error = await errorOf(store.put(KEY, Buffer.from('x'), {kind: 'wal'}))
-            expect(error).to.be.instanceOf(UsageError)
-            expect((error as Error).message).to.include('AWS_ACCESS_KEY_ID').and.include(join(directory, 'nobody', '.aws', 'credentials'))
-          }
-        }, {environment: {HOME: join(directory, 'nobody')}})
+        await withStore(
+          plain.endpoint,
+          async (store) => {
+            for (let index = 0; index < 50; index++) {
+              const error = await errorOf(store.put(KEY, Buffer.from('x'), {kind: 'wal'}))
+              expect(error).to.be.instanceOf(UsageError)
+              expect((error as Error).message)
+                .to.include('AWS_ACCESS_KEY_ID')
+                .and.include(join(directory, 'nobody', '.aws', 'credentials'))
+            }
+          },
+          {environment: {HOME: join(directory, 'nobody')}},
+        )
       } finally {
         delete process.env.AWS_EC2_METADATA_DISABLED
       }

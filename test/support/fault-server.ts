@@ -5,7 +5,15 @@
 import {createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse} from 'node:http'
 import {createServer as createHttpsServer} from 'node:https'
 import type {AddressInfo, Socket} from 'node:net'
-import {operationOf, S3InMemory, type S3Answer, type S3InMemoryOptions, type S3Request, type StoredObject, type StoredUpload} from './s3-in-memory.ts'
+import {
+  operationOf,
+  S3InMemory,
+  type S3Answer,
+  type S3InMemoryOptions,
+  type S3Request,
+  type StoredObject,
+  type StoredUpload,
+} from './s3-in-memory.ts'
 
 export {answer, errorAnswer, xmlAnswer} from './s3-in-memory.ts'
 
@@ -73,7 +81,8 @@ export async function startFaultServer(options: FaultServerOptions = {}): Promis
     const body = await readBody(incoming)
     if (!body) return
     const request = readRequest(incoming, body, options.basePath ?? '')
-    if (!request) return send(response, {status: 404, headers: {}, body: Buffer.from('<html>no such page</html>')}, incoming.method)
+    if (!request)
+      return send(response, {status: 404, headers: {}, body: Buffer.from('<html>no such page</html>')}, incoming.method)
     const number = (counts.get(request.operation) ?? 0) + 1
     counts.set(request.operation, number)
     const seen = {...request, number, path: incoming.url ?? ''}

@@ -92,8 +92,12 @@ export class S3InMemory {
 
       case 'ListMultipartUploads': {
         const found = [...this.uploads].filter(([, upload]) => upload.key.startsWith(query.get('prefix') ?? ''))
-        const entries = found.map(([id, upload]) => `<Upload><Key>${escapeXml(upload.key)}</Key><UploadId>${id}</UploadId></Upload>`)
-        return xmlAnswer(`<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>${entries.join('')}</ListMultipartUploadsResult>`)
+        const entries = found.map(
+          ([id, upload]) => `<Upload><Key>${escapeXml(upload.key)}</Key><UploadId>${id}</UploadId></Upload>`,
+        )
+        return xmlAnswer(
+          `<ListMultipartUploadsResult><IsTruncated>false</IsTruncated>${entries.join('')}</ListMultipartUploadsResult>`,
+        )
       }
 
       default:
@@ -109,7 +113,9 @@ export class S3InMemory {
     const kept = Object.entries(headers).filter(([name]) =>
       /^(x-amz-(meta-.*|storage-class|tagging|server-side-encryption.*)|content-type)$/.test(name),
     )
-    const sum: Record<string, string> = this.#keepsChecksums ? {'x-amz-checksum-crc32c': formatCrc32c(crc32c(body)), 'x-amz-checksum-type': 'FULL_OBJECT'} : {}
+    const sum: Record<string, string> = this.#keepsChecksums
+      ? {'x-amz-checksum-crc32c': formatCrc32c(crc32c(body)), 'x-amz-checksum-type': 'FULL_OBJECT'}
+      : {}
     this.objects.set(key, {body, etag, lastModified: new Date(), headers: {...Object.fromEntries(kept), ...sum}})
     return etag
   }
@@ -117,13 +123,22 @@ export class S3InMemory {
   #read({method, key, headers}: S3Request): S3Answer {
     const object = this.objects.get(key)
     if (!object) return method === 'HEAD' ? answer(404) : errorAnswer(404, 'NoSuchKey')
-    const all = {...object.headers, etag: object.etag, 'last-modified': object.lastModified.toUTCString(), 'accept-ranges': 'bytes'}
+    const all = {
+      ...object.headers,
+      etag: object.etag,
+      'last-modified': object.lastModified.toUTCString(),
+      'accept-ranges': 'bytes',
+    }
     const range = /^bytes=(\d+)-(\d*)$/.exec(headers.range ?? '')
     if (!range) return answer(200, all, object.body)
     const begin = Number(range[1])
     if (begin >= object.body.length) return errorAnswer(416, 'InvalidRange')
     const end = Math.min(range[2] ? Number(range[2]) : Infinity, object.body.length - 1)
-    return answer(206, {...all, 'content-range': `bytes ${begin}-${end}/${object.body.length}`}, object.body.subarray(begin, end + 1))
+    return answer(
+      206,
+      {...all, 'content-range': `bytes ${begin}-${end}/${object.body.length}`},
+      object.body.subarray(begin, end + 1),
+    )
   }
 
   #copy(key: string, headers: Readonly<Record<string, string>>): S3Answer {
@@ -131,7 +146,9 @@ export class S3InMemory {
     const object = this.objects.get(source)
     if (!object) return errorAnswer(404, 'NoSuchKey')
     const etag = this.#store(key, object.body, md5(object.body), headers)
-    return xmlAnswer(`<CopyObjectResult><ETag>${escapeXml(etag)}</ETag><LastModified>${new Date().toISOString()}</LastModified></CopyObjectResult>`)
+    return xmlAnswer(
+      `<CopyObjectResult><ETag>${escapeXml(etag)}</ETag><LastModified>${new Date().toISOString()}</LastModified></CopyObjectResult>`,
+    )
   }
 
   #list(query: URLSearchParams): S3Answer {
@@ -156,7 +173,9 @@ export class S3InMemory {
         ? `<Contents><Key>${encode(name)}</Key><LastModified>${object.lastModified.toISOString()}</LastModified><ETag>${escapeXml(object.etag)}</ETag><Size>${object.body.length}</Size></Contents>`
         : `<CommonPrefixes><Prefix>${encode(name)}</Prefix></CommonPrefixes>`,
     )
-    const next = isTruncated ? `<NextContinuationToken>${Buffer.from(page.at(-1)?.[0] ?? '').toString('base64url')}</NextContinuationToken>` : ''
+    const next = isTruncated
+      ? `<NextContinuationToken>${Buffer.from(page.at(-1)?.[0] ?? '').toString('base64url')}</NextContinuationToken>`
+      : ''
     return xmlAnswer(
       `<ListBucketResult><Name>${this.#bucket}</Name><Prefix>${encode(prefix)}</Prefix>${isEncoded ? '<EncodingType>url</EncodingType>' : ''}` +
         `<KeyCount>${page.length}</KeyCount><MaxKeys>${pageSize}</MaxKeys><IsTruncated>${isTruncated}</IsTruncated>${next}${entries.join('')}</ListBucketResult>`,
@@ -164,7 +183,10 @@ export class S3InMemory {
   }
 
   #encode(text: string): string {
-    const percent = encodeURIComponent(text).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
+    const percent = encodeURIComponent(text).replace(
+      /[!'()*]/g,
+      (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
+    )
     return this.#options.encoding === 'percent' ? percent : percent.replaceAll('%20', '+').replaceAll('%2F', '/')
   }
 
@@ -172,7 +194,9 @@ export class S3InMemory {
     if (operation === 'CreateMultipartUpload') {
       const id = `upload-${++this.#lastUpload}`
       this.uploads.set(id, {key, headers, parts: new Map()})
-      return xmlAnswer(`<InitiateMultipartUploadResult><Bucket>${this.#bucket}</Bucket><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`)
+      return xmlAnswer(
+        `<InitiateMultipartUploadResult><Bucket>${this.#bucket}</Bucket><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`,
+      )
     }
 
     const id = query.get('uploadId') ?? ''
@@ -195,11 +219,19 @@ export class S3InMemory {
         if (parts.length === 0 || parts.includes(undefined)) return errorAnswer(400, 'InvalidPart')
         const whole = Buffer.concat(parts.map((part) => part?.body ?? Buffer.alloc(0)))
         const sum = headers['x-amz-checksum-crc32c']
-        if (this.#keepsChecksums && sum !== undefined && sum !== formatCrc32c(crc32c(whole))) return errorAnswer(400, 'BadDigest')
+        if (this.#keepsChecksums && sum !== undefined && sum !== formatCrc32c(crc32c(whole)))
+          return errorAnswer(400, 'BadDigest')
         const digests = Buffer.concat(parts.map((part) => Buffer.from(part?.etag.slice(1, -1) ?? '', 'hex')))
-        const etag = this.#store(key, whole, `"${createHash('md5').update(digests).digest('hex')}-${parts.length}"`, upload.headers)
+        const etag = this.#store(
+          key,
+          whole,
+          `"${createHash('md5').update(digests).digest('hex')}-${parts.length}"`,
+          upload.headers,
+        )
         this.uploads.delete(id)
-        return xmlAnswer(`<CompleteMultipartUploadResult><Key>${escapeXml(key)}</Key><ETag>${escapeXml(etag)}</ETag></CompleteMultipartUploadResult>`)
+        return xmlAnswer(
+          `<CompleteMultipartUploadResult><Key>${escapeXml(key)}</Key><ETag>${escapeXml(etag)}</ETag></CompleteMultipartUploadResult>`,
+        )
       }
 
       default:
@@ -209,7 +241,12 @@ export class S3InMemory {
 }
 
 /** S3's name for a request, by method and query as in the path style. */
-export function operationOf(method: string, key: string, query: URLSearchParams, headers: Readonly<Record<string, string>>): string {
+export function operationOf(
+  method: string,
+  key: string,
+  query: URLSearchParams,
+  headers: Readonly<Record<string, string>>,
+): string {
   if (method === 'GET' && key === '') return query.has('uploads') ? 'ListMultipartUploads' : 'ListObjectsV2'
   if (method === 'POST' && query.has('delete')) return 'DeleteObjects'
   if (method === 'POST') return query.has('uploads') ? 'CreateMultipartUpload' : 'CompleteMultipartUpload'
@@ -241,7 +278,11 @@ export function escapeXml(text: string): string {
 function unescapeXml(text: string): string {
   return text
     .replace(/&#x([\da-f]+);/gi, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)))
-    .replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&quot;', '"').replaceAll('&apos;', "'").replaceAll('&amp;', '&')
+    .replaceAll('&lt;', '<')
+    .replaceAll('&gt;', '>')
+    .replaceAll('&quot;', '"')
+    .replaceAll('&apos;', "'")
+    .replaceAll('&amp;', '&')
 }
 
 function md5(body: Buffer): string {

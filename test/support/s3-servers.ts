@@ -95,7 +95,8 @@ async function startOnce(kind: ServerKind, program: string): Promise<TestServer>
   const child = spawn(program, args, {cwd: directory, env: {...process.env, ...environment}, stdio: ['ignore', 'pipe', 'pipe']})
   running.add(child)
   let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-4000)))
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => (output = (output + chunk.toString()).slice(-4000)))
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()))
   child.once('error', (error) => (output += error.message))
   const stop = async () => {
@@ -135,7 +136,11 @@ async function startOnce(kind: ServerKind, program: string): Promise<TestServer>
   }
 }
 
-async function commandLine(kind: ServerKind, directory: string, port: number): Promise<{args: string[]; environment: Record<string, string>}> {
+async function commandLine(
+  kind: ServerKind,
+  directory: string,
+  port: number,
+): Promise<{args: string[]; environment: Record<string, string>}> {
   const data = join(directory, 'data')
   await mkdir(data)
   if (kind === 'moto') return {args: ['-H', '127.0.0.1', '-p', String(port)], environment: {}}
@@ -148,12 +153,25 @@ async function commandLine(kind: ServerKind, directory: string, port: number): P
     }
   }
 
-  const parts = await Promise.all(['master', 'volume', 'filer', 'admin'].map(async (part) => `-${part}.port=${await freePort()}`))
+  const parts = await Promise.all(
+    ['master', 'volume', 'filer', 'admin'].map(async (part) => `-${part}.port=${await freePort()}`),
+  )
   return {
     // By default weed listens on all addresses, reports to its makers, makes missing buckets and deletes full ones.
     args: [
-      'mini', `-dir=${data}`, '-ip=127.0.0.1', '-ip.bind=127.0.0.1', `-s3.port=${port}`, ...parts, '-master.telemetry=false', '-webdav=false',
-      '-admin.ui=false', '-s3.port.iceberg=0', '-s3.port.lance=0', '-s3.autoCreateBucket=false', '-s3.allowDeleteBucketNotEmpty=false',
+      'mini',
+      `-dir=${data}`,
+      '-ip=127.0.0.1',
+      '-ip.bind=127.0.0.1',
+      `-s3.port=${port}`,
+      ...parts,
+      '-master.telemetry=false',
+      '-webdav=false',
+      '-admin.ui=false',
+      '-s3.port.iceberg=0',
+      '-s3.port.lance=0',
+      '-s3.autoCreateBucket=false',
+      '-s3.allowDeleteBucketNotEmpty=false',
     ],
     environment: {AWS_ACCESS_KEY_ID: ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY: SECRET_ACCESS_KEY},
   }

@@ -18,7 +18,8 @@ export function joinParts(upload: MemoryUpload, parts: readonly UploadedPart[], 
   const bodies = parts.map((part, index) => {
     const kept = upload.parts.get(part.partNumber)
     const previous = parts[index - 1]
-    if (previous && previous.partNumber >= part.partNumber) throw refused('InvalidPartOrder', `the parts of ${key} are not in order`)
+    if (previous && previous.partNumber >= part.partNumber)
+      throw refused('InvalidPartOrder', `the parts of ${key} are not in order`)
     if (!kept || kept.etag !== part.etag || kept.crc32c !== part.crc32c) {
       throw refused('InvalidPart', `part ${part.partNumber} of ${key} is not the one that was sent`)
     }

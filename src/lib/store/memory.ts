@@ -143,7 +143,11 @@ class ObjectsInMemory implements MemoryStore {
     return 'stored'
   }
 
-  async putStream(key: ObjectKey, body: AsyncIterable<Uint8Array>, options: Omit<PutOptions, 'ifAbsent' | 'crc32c'>): Promise<void> {
+  async putStream(
+    key: ObjectKey,
+    body: AsyncIterable<Uint8Array>,
+    options: Omit<PutOptions, 'ifAbsent' | 'crc32c'>,
+  ): Promise<void> {
     assertKey(key)
     assertMetadata(options.metadata)
     const chunks: Buffer[] = []
@@ -214,7 +218,8 @@ class ObjectsInMemory implements MemoryStore {
 
     const content = joinParts(upload, parts, this.limits.minPartBytes)
     this.#verify(key, content, whole.crc32c)
-    if (content.length !== whole.sizeBytes) throw refused('InvalidRequest', `${key} has ${content.length} bytes, not ${whole.sizeBytes}`)
+    if (content.length !== whole.sizeBytes)
+      throw refused('InvalidRequest', `${key} has ${content.length} bytes, not ${whole.sizeBytes}`)
     this.#store(key, content, etagOfParts(parts), upload.options)
     this.uploads.delete(uploadId)
   }
@@ -260,7 +265,8 @@ class ObjectsInMemory implements MemoryStore {
 
   #verify(key: ObjectKey, content: Buffer, expected: number | undefined): number {
     const sum = crc32c(content)
-    if (expected !== undefined && expected !== sum) throw refused('BadDigest', `the CRC32C of ${key} is not the one that was sent with it`)
+    if (expected !== undefined && expected !== sum)
+      throw refused('BadDigest', `the CRC32C of ${key} is not the one that was sent with it`)
     return sum
   }
 

@@ -5,8 +5,8 @@
  * Errors: every method throws `StoreRefusedError` or `StoreUnreachableError` from `lib/errors.ts` and nothing else on a
  * failure of the store; when `signal` is aborted it rejects with the signal's reason. Missing or impossible credentials
  * show at the first request as `UsageError`. A breach of this contract (metadata a store would spoil, an empty key) is a
- * `TypeError`: a bug. Retries, pauses on 503 and re-signing happen inside. A missing key is a value (`undefined`), not an error; a missing bucket is an error with
- * `scope: 'run'`.
+ * `TypeError`: a bug. Retries, pauses on 503 and re-signing happen inside. A missing key is a value (`undefined`), not an
+ * error; a missing bucket is an error with `scope: 'run'`.
  */
 
 /** A key inside the bucket, prefix included, never with a leading `/`. Made only by `lib/archive/keys.ts` and by stores. */
@@ -23,7 +23,7 @@ export interface ListedObject {
 
 export interface ObjectStat extends ListedObject {
   readonly etag: string | undefined
-  /** CRC32C of the whole object as the store checked and keeps it; undefined where the store keeps none or only a composite one. */
+  /** CRC32C of the whole object as the store checked and keeps it; undefined where it keeps none or only a composite one. */
   readonly crc32c: number | undefined
   /** User metadata, lower-case keys. */
   readonly metadata: Readonly<Record<string, string>>
@@ -107,7 +107,10 @@ export interface ObjectStore {
   get(key: ObjectKey, options: {maxBytes: number; signal?: AbortSignal}): Promise<Buffer | undefined>
 
   /** The object, or bytes `begin` to `end` (both inclusive) of it, as a stream of chunks. Throws at the end if it was cut. */
-  getStream(key: ObjectKey, options?: {begin?: number; end?: number; signal?: AbortSignal}): Promise<AsyncIterable<Uint8Array> | undefined>
+  getStream(
+    key: ObjectKey,
+    options?: {begin?: number; end?: number; signal?: AbortSignal},
+  ): Promise<AsyncIterable<Uint8Array> | undefined>
 
   /** One PUT. Safe to call again with the same body. With `ifAbsent` never replaces anything. */
   put(key: ObjectKey, body: Uint8Array, options: PutOptions): Promise<PutOutcome>
@@ -121,12 +124,24 @@ export interface ObjectStore {
   /** Begins a multipart upload and returns its upload id. The caller must complete or abort it. */
   createUpload(key: ObjectKey, options: UploadOptions): Promise<string>
   /** May be repeated with the same bytes. */
-  uploadPart(key: ObjectKey, uploadId: string, partNumber: number, body: Uint8Array, options?: {crc32c?: number; signal?: AbortSignal}): Promise<UploadedPart>
+  uploadPart(
+    key: ObjectKey,
+    uploadId: string,
+    partNumber: number,
+    body: Uint8Array,
+    options?: {crc32c?: number; signal?: AbortSignal},
+  ): Promise<UploadedPart>
   /**
    * Puts the parts together. The store checks `crc32c`, the value of the whole object; where it cannot, size is checked
    * by HEAD. An answer that is lost, or NoSuchUpload after a retry, is settled by HEAD (size and CRC32C).
    */
-  completeUpload(key: ObjectKey, uploadId: string, parts: readonly UploadedPart[], whole: {crc32c: number; sizeBytes: number}, options?: {signal?: AbortSignal}): Promise<void>
+  completeUpload(
+    key: ObjectKey,
+    uploadId: string,
+    parts: readonly UploadedPart[],
+    whole: {crc32c: number; sizeBytes: number},
+    options?: {signal?: AbortSignal},
+  ): Promise<void>
   /** Resolves also when the upload is already gone. Takes no signal: it is what cleans up after one. */
   abortUpload(key: ObjectKey, uploadId: string): Promise<void>
   /** Upload ids that are open for exactly this key. */

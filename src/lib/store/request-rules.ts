@@ -9,7 +9,8 @@ export function assertMetadata(metadata: Readonly<Record<string, string>> | unde
   for (const [key, value] of Object.entries(metadata ?? {})) {
     if (!/^[a-z0-9-]+$/.test(key)) throw new TypeError(`metadata key not of [a-z0-9-]: ${JSON.stringify(key)}`)
     // Blanks at either end would be cut off on the wire.
-    if (!/^[!-~](?:[ -~]*[!-~])?$/.test(value)) throw new TypeError(`metadata value not printable ASCII: ${key}=${JSON.stringify(value)}`)
+    if (!/^[!-~](?:[ -~]*[!-~])?$/.test(value))
+      throw new TypeError(`metadata value not printable ASCII: ${key}=${JSON.stringify(value)}`)
     sizeBytes += key.length + value.length
   }
 

@@ -4,14 +4,15 @@ import {combineCrc32c, crc32c, formatCrc32c, parseCrc32c} from '../../../src/lib
 import {compareKeys} from '../../../src/lib/store/key-order.ts'
 
 describe('CRC32C', () => {
-  it('has the check value of the standard, in S3\'s base64 too', () => {
+  it("has the check value of the standard, in S3's base64 too", () => {
     expect(crc32c(Buffer.from('123456789'))).to.equal(0xe3069283)
     expect(formatCrc32c(0xe3069283)).to.equal('4waSgw==')
     expect(parseCrc32c('4waSgw==')).to.equal(0xe3069283)
   })
 
   it('reads nothing into a composite value or into what is no value', () => {
-    for (const text of [undefined, '', '4waSgw==-3', '4waSgw', 'not base64!', '4waSgwAAAAA=']) expect(parseCrc32c(text), String(text)).to.equal(undefined)
+    for (const text of [undefined, '', '4waSgw==-3', '4waSgw', 'not base64!', '4waSgwAAAAA='])
+      expect(parseCrc32c(text), String(text)).to.equal(undefined)
   })
 
   it('of parts makes that of the whole without reading it', () => {
@@ -36,6 +37,8 @@ describe('CRC32C', () => {
 describe('the order of keys', () => {
   it('is that of their UTF-8 bytes', () => {
     const text = fc.string({unit: fc.constantFrom('a', '/', '-', 'é', '\uD7FF', '\uE000', '\uFFFD', '\u{10000}', '\u{1F600}')})
-    fc.assert(fc.property(text, text, (a, b) => Math.sign(compareKeys(a, b)) === Buffer.compare(Buffer.from(a), Buffer.from(b))))
+    fc.assert(
+      fc.property(text, text, (a, b) => Math.sign(compareKeys(a, b)) === Buffer.compare(Buffer.from(a), Buffer.from(b))),
+    )
   })
 })

@@ -7,8 +7,15 @@ const key = (text: string) => text as ObjectKey
 describe('the memory store lets tests look inside', () => {
   it('storage class by kind, tags, content type and kind', async () => {
     const store = createMemoryStore({storageClass: {base: 'STANDARD_IA'}, tags: {owner: 'dba'}, now: () => new Date(5)})
-    for (const kind of ['base', 'wal', 'meta'] as const) await store.put(key(kind), Buffer.from(kind), {kind, contentType: 'text/plain'})
-    const seen = [...store.objects.values()].map(({kind, storageClass, tags, contentType, lastModified}) => [kind, storageClass, tags.owner, contentType, lastModified.getTime()])
+    for (const kind of ['base', 'wal', 'meta'] as const)
+      await store.put(key(kind), Buffer.from(kind), {kind, contentType: 'text/plain'})
+    const seen = [...store.objects.values()].map(({kind, storageClass, tags, contentType, lastModified}) => [
+      kind,
+      storageClass,
+      tags.owner,
+      contentType,
+      lastModified.getTime(),
+    ])
     expect(seen).to.deep.equal([
       ['base', 'STANDARD_IA', 'dba', 'text/plain', 5],
       ['wal', 'STANDARD', 'dba', 'text/plain', 5],

@@ -3,9 +3,20 @@ import {EXIT, StoreRefusedError, StoreUnreachableError, UsageError, type Barmans
 import {StoreAnswer} from '../../../src/lib/store/s3/answer.ts'
 import {toStoreError} from '../../../src/lib/store/s3/errors.ts'
 
-const place = {bucket: 'backup', endpoint: 's3.example.com', region: 'us-east-1', proxy: undefined, idleTimeoutMs: 60_000, encryption: undefined}
+const place = {
+  bucket: 'backup',
+  endpoint: 's3.example.com',
+  region: 'us-east-1',
+  proxy: undefined,
+  idleTimeoutMs: 60_000,
+  encryption: undefined,
+}
 
-function answered(status: number, code: string, more: {operation?: string; message?: string; region?: string; headers?: Record<string, string>} = {}): StoreAnswer {
+function answered(
+  status: number,
+  code: string,
+  more: {operation?: string; message?: string; region?: string; headers?: Record<string, string>} = {},
+): StoreAnswer {
   const region = more.region === undefined ? '' : `<Region>${more.region}</Region>`
   const body = code === '' ? '' : `<Error><Code>${code}</Code><Message>${more.message ?? ''}</Message>${region}</Error>`
   return new StoreAnswer({statusCode: status, headers: more.headers ?? {}}, more.operation ?? 'PutObject', body)
@@ -15,7 +26,9 @@ const translate = (error: unknown, more: Partial<Parameters<typeof toStoreError>
   toStoreError(error, {action: 'write', key: 'p/wals/1', place, ...more}) as BarmansError
 
 describe('the error for people behind an answer of the store', () => {
-  const rows: Array<[status: number, code: string, scope: 'run' | 'request', says: RegExp, hint: RegExp, more?: Parameters<typeof answered>[2]]> = [
+  const rows: Array<
+    [status: number, code: string, scope: 'run' | 'request', says: RegExp, hint: RegExp, more?: Parameters<typeof answered>[2]]
+  > = [
     [403, 'SignatureDoesNotMatch', 'run', /the secret does not fit/, /access key and the secret/],
     [403, 'InvalidAccessKeyId', 'run', /does not know the access key/, /access key/],
     [404, 'XAdminUserNotFound', 'run', /does not know the access key/, /access key/],
@@ -28,8 +41,22 @@ describe('the error for people behind an answer of the store', () => {
     [400, 'KMS.DisabledException', 'run', /access denied/, /kms:Decrypt/],
     [404, 'NoSuchBucket', 'run', /there is no bucket backup/, /s3\.uri/],
     [400, 'InvalidBucketName', 'run', /not a name of a bucket/, /s3\.uri/],
-    [301, 'PermanentRedirect', 'run', /region eu-north-1, not us-east-1/, /s3\.region to eu-north-1/, {headers: {'x-amz-bucket-region': 'eu-north-1'}}],
-    [301, '', 'run', /region eu-north-1/, /eu-north-1/, {headers: {'x-amz-bucket-region': 'eu-north-1'}, operation: 'HeadObject'}],
+    [
+      301,
+      'PermanentRedirect',
+      'run',
+      /region eu-north-1, not us-east-1/,
+      /s3\.region to eu-north-1/,
+      {headers: {'x-amz-bucket-region': 'eu-north-1'}},
+    ],
+    [
+      301,
+      '',
+      'run',
+      /region eu-north-1/,
+      /eu-north-1/,
+      {headers: {'x-amz-bucket-region': 'eu-north-1'}, operation: 'HeadObject'},
+    ],
     [400, 'AuthorizationHeaderMalformed', 'run', /region eu-west-1/, /eu-west-1/, {region: 'eu-west-1'}],
     [301, 'PermanentRedirect', 'run', /another region or endpoint/, /s3\.region/],
     [400, 'InvalidStorageClass', 'run', /storage class/, /s3\.storageClass/],
@@ -39,7 +66,14 @@ describe('the error for people behind an answer of the store', () => {
     [403, 'QuotaExceeded', 'run', /full or the quota/, /make room/],
     [507, '', 'run', /full or the quota/, /make room/],
     [507, 'XMinioStorageFull', 'run', /full or the quota/, /make room/],
-    [400, 'InvalidRequest', 'run', /Content-MD5/, /Object Lock/, {message: 'Content-MD5 OR x-amz-checksum- HTTP header is required'}],
+    [
+      400,
+      'InvalidRequest',
+      'run',
+      /Content-MD5/,
+      /Object Lock/,
+      {message: 'Content-MD5 OR x-amz-checksum- HTTP header is required'},
+    ],
     [400, 'InvalidRequest', 'request', /InvalidRequest \(HTTP 400\): something else/, /doctor/, {message: 'something else'}],
     [400, 'BadDigest', 'request', /not those that were sent/, /run again/],
     [400, 'XAmzContentChecksumMismatch', 'request', /not those that were sent/, /run again/],
@@ -56,7 +90,10 @@ describe('the error for people behind an answer of the store', () => {
     it(`${status} ${code || 'without a code'}${more?.operation ? ` to ${more.operation}` : ''} ends the ${scope}: ${says.source}`, () => {
       const error = translate(answered(status, code, more))
       expect(error).to.be.instanceOf(StoreRefusedError).and.to.include({scope, exitCode: EXIT.storeRefused})
-      expect(error.message).to.match(says).and.to.match(/^cannot write s3:\/\/backup\/p\/wals\/1: /).and.not.to.match(/\.$/)
+      expect(error.message)
+        .to.match(says)
+        .and.to.match(/^cannot write s3:\/\/backup\/p\/wals\/1: /)
+        .and.not.to.match(/\.$/)
       expect(error.hint).to.match(hint)
     })
   }
@@ -66,7 +103,8 @@ describe('the error for people behind an answer of the store', () => {
   })
 
   it('about the clock says by how many minutes it differs, and in which direction', () => {
-    const at = (minutes: number) => translate(answered(403, 'RequestTimeTooSkewed', {headers: {date: new Date(Date.now() + minutes * 60_000).toUTCString()}}))
+    const at = (minutes: number) =>
+      translate(answered(403, 'RequestTimeTooSkewed', {headers: {date: new Date(Date.now() + minutes * 60_000).toUTCString()}}))
     expect(at(20).message).to.include('differs by 20 min').and.to.include('behind')
     expect(at(-20).message).to.include('differs by 20 min').and.to.include('ahead')
     expect(translate(answered(403, 'RequestTimeTooSkewed'))).to.include({scope: 'run'})
@@ -117,7 +155,9 @@ describe('the error for people behind a broken connection', () => {
   })
 
   it('names AWS and its region, and the proxy, where there is no endpoint', () => {
-    const error = translate(Object.assign(new Error(''), {code: 'ECONNREFUSED'}), {place: {...place, endpoint: undefined, proxy: 'proxy:3128'}})
+    const error = translate(Object.assign(new Error(''), {code: 'ECONNREFUSED'}), {
+      place: {...place, endpoint: undefined, proxy: 'proxy:3128'},
+    })
     expect(error.message).to.include('AWS S3 in us-east-1 through the proxy proxy:3128')
   })
 })

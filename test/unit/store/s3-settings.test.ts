@@ -28,13 +28,21 @@ describe('C64: an endpoint', () => {
     ['', 'write it as https://host:port'],
   ] as const) {
     it(`${JSON.stringify(text)} is refused: ${hint}`, () => {
-      expect(() => parseEndpoint(text)).to.throw(UsageError).with.property('hint', hint)
+      expect(() => parseEndpoint(text))
+        .to.throw(UsageError)
+        .with.property('hint', hint)
     })
   }
 
   it('with a user in it is refused without showing the password', () => {
-    expect(() => parseEndpoint('https://user:geheim@h')).to.throw(UsageError).with.property('message').that.does.not.include('geheim')
-    expect(() => parseEndpoint('h://user:geheim@h')).to.throw(UsageError).with.property('message').that.does.not.include('geheim')
+    expect(() => parseEndpoint('https://user:geheim@h'))
+      .to.throw(UsageError)
+      .with.property('message')
+      .that.does.not.include('geheim')
+    expect(() => parseEndpoint('h://user:geheim@h'))
+      .to.throw(UsageError)
+      .with.property('message')
+      .that.does.not.include('geheim')
   })
 })
 
@@ -54,7 +62,11 @@ describe('C60: an AWS profile', () => {
   }
 
   it('is read the same from clean files and from files with CRLF, a byte order mark, indentation, blanks and comments', () => {
-    const clean = read('[profile backup]\nregion = eu-central-1\ns3 =\n  max_concurrent_requests = 20\n', '[backup]\naws_access_key_id = A\naws_secret_access_key = a+/=\n', 'backup')
+    const clean = read(
+      '[profile backup]\nregion = eu-central-1\ns3 =\n  max_concurrent_requests = 20\n',
+      '[backup]\naws_access_key_id = A\naws_secret_access_key = a+/=\n',
+      'backup',
+    )
     const odd = read(
       '\uFEFF# made by hand\r\n[profile  backup ]\r\n  region = eu-central-1   ; here\r\n  s3 =\r\n    max_concurrent_requests = 20\r\n',
       '\uFEFF[ backup ]\r\n\taws_access_key_id=A \r\n\taws_secret_access_key = a+/= \t\r\n',
@@ -66,14 +78,21 @@ describe('C60: an AWS profile', () => {
   })
 
   it('ends the s3 block at the next plain key, and does not mix profiles', () => {
-    const {settings, s3} = read('[default]\ns3 =\n  multipart_chunksize = 64MB\nregion = r1\n[profile other]\nregion = r2\n', '')
+    const {settings, s3} = read(
+      '[default]\ns3 =\n  multipart_chunksize = 64MB\nregion = r1\n[profile other]\nregion = r2\n',
+      '',
+    )
     expect(settings).to.deep.equal({region: 'r1'})
     expect(s3).to.deep.equal({multipart_chunksize: '64MB'})
     expect(read('[profile other]\nregion = r2\n', '').found).to.equal(false)
   })
 
   it('lets the credentials file win, takes quoted names, and keeps # inside a value', () => {
-    const profile = read('[profile "my one"]\naws_access_key_id = FROM_CONFIG\n', '[my one]\naws_access_key_id = A#B\n', 'my one')
+    const profile = read(
+      '[profile "my one"]\naws_access_key_id = FROM_CONFIG\n',
+      '[my one]\naws_access_key_id = A#B\n',
+      'my one',
+    )
     expect(profile.settings).to.deep.equal({aws_access_key_id: 'A#B'})
   })
 
@@ -84,7 +103,10 @@ describe('C60: an AWS profile', () => {
   })
 
   it('keeps sections apart when a key stands before the first', () => {
-    expect([...parseAwsIni('lost = 1\n[a]\nx = 1\n[b]\nx = 2\n[a]\ny = 3')]).to.deep.equal([['a', {x: '1', y: '3'}], ['b', {x: '2'}]])
+    expect([...parseAwsIni('lost = 1\n[a]\nx = 1\n[b]\nx = 2\n[a]\ny = 3')]).to.deep.equal([
+      ['a', {x: '1', y: '3'}],
+      ['b', {x: '2'}],
+    ])
   })
 })
 

@@ -74,7 +74,11 @@ export async function checkAnswer(answer: HttpAnswer, operation: string): Promis
   if (found === 'Error') throw new StoreAnswer(answer, operation, text)
   const closed = text.trimEnd().endsWith(`</${root}>`) || new RegExp(`<${root}[^>]*/>\\s*$`).test(text)
   if (found !== root || !closed) {
-    throw new StoreAnswer(answer, operation, `<Code>InvalidAnswer</Code><Message>the answer is ${found === root ? 'cut' : 'not one of S3'}</Message>`)
+    throw new StoreAnswer(
+      answer,
+      operation,
+      `<Code>InvalidAnswer</Code><Message>the answer is ${found === root ? 'cut' : 'not one of S3'}</Message>`,
+    )
   }
 
   answer.body = Readable.from(bytes)

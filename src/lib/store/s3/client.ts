@@ -49,18 +49,28 @@ export function createConnection(options: S3StoreOptions): Connection {
   const environment = options.environment ?? process.env
   const profile = readAwsProfile(environment, options.profile)
   if (options.profile !== undefined && !profile.found) {
-    throw new UsageError(`no profile ${options.profile} in ${profile.files.join(' or ')}`, {hint: 'name a profile that is there, or leave it out'})
+    throw new UsageError(`no profile ${options.profile} in ${profile.files.join(' or ')}`, {
+      hint: 'name a profile that is there, or leave it out',
+    })
   }
 
   const endpointText =
-    options.endpoint ?? (environment.AWS_ENDPOINT_URL_S3 || environment.AWS_ENDPOINT_URL || profile.settings.endpoint_url || undefined)
+    options.endpoint ??
+    (environment.AWS_ENDPOINT_URL_S3 || environment.AWS_ENDPOINT_URL || profile.settings.endpoint_url || undefined)
   const endpoint = endpointText === undefined ? undefined : parseEndpoint(endpointText.trim())
-  const region = (options.region ?? (environment.AWS_REGION || environment.AWS_DEFAULT_REGION || profile.settings.region || 'us-east-1')).trim()
+  const region = (
+    options.region ??
+    (environment.AWS_REGION || environment.AWS_DEFAULT_REGION || profile.settings.region || 'us-east-1')
+  ).trim()
   const concurrency = options.concurrency ?? DEFAULTS.concurrency
   const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULTS.idleTimeoutMs
   const target = endpoint ?? new URL(`https://${options.bucket}.s3.${region}.amazonaws.com`)
   const agents = createAgents(target, concurrency, environment.AWS_CA_BUNDLE || profile.settings.ca_bundle)
-  const policy = new RetryPolicy({maxAttempts: options.maxAttempts ?? DEFAULTS.maxAttempts, clock: options.clock, onRetry: options.onRetry})
+  const policy = new RetryPolicy({
+    maxAttempts: options.maxAttempts ?? DEFAULTS.maxAttempts,
+    clock: options.clock,
+    onRetry: options.onRetry,
+  })
   const configuration: S3ClientConfig = {
     region,
     ...(endpoint ? {endpoint: endpoint.href.replace(/\/$/, '')} : {}),

@@ -21,7 +21,10 @@ export async function copyObject(
       new CopyObjectCommand({
         Bucket: connection.bucket,
         Key: key,
-        CopySource: `${connection.bucket}/${source.split('/').map((part) => encodeURIComponent(part)).join('/')}`,
+        CopySource: `${connection.bucket}/${source
+          .split('/')
+          .map((part) => encodeURIComponent(part))
+          .join('/')}`,
         MetadataDirective: 'REPLACE',
         ChecksumAlgorithm: 'CRC32C',
         ...headers,

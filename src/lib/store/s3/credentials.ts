@@ -24,7 +24,11 @@ const SILENT = {trace() {}, debug() {}, info() {}, warn() {}, error() {}}
  * metadata service at each object.
  * The function returned throws UsageError when no keys are found, naming the places, or when they cannot be right.
  */
-export function createCredentials(environment: NodeJS.ProcessEnv, profile: AwsProfile, chosen: string | undefined): () => Promise<AwsKeys> {
+export function createCredentials(
+  environment: NodeJS.ProcessEnv,
+  profile: AwsProfile,
+  chosen: string | undefined,
+): () => Promise<AwsKeys> {
   const fromEnvironment = () =>
     keysOf('the environment', environment.AWS_ACCESS_KEY_ID, environment.AWS_SECRET_ACCESS_KEY, environment.AWS_SESSION_TOKEN)
   const fromProfile = () => {
@@ -42,7 +46,12 @@ export function createCredentials(environment: NodeJS.ProcessEnv, profile: AwsPr
     try {
       fixed ??= (chosen === undefined ? fromEnvironment() : undefined) ?? fromProfile()
       if (fixed) return fixed
-      chain ??= defaultProvider({profile: profile.found ? profile.name : undefined, timeout: METADATA_TIMEOUT_MS, maxRetries: 0, logger: SILENT})
+      chain ??= defaultProvider({
+        profile: profile.found ? profile.name : undefined,
+        timeout: METADATA_TIMEOUT_MS,
+        maxRetries: 0,
+        logger: SILENT,
+      })
       // The SDK's chain remembers keys until they expire; requests that start together share one question.
       asked ??= chain()
       try {
@@ -66,20 +75,30 @@ function notFound(profile: AwsProfile, chosen: string | undefined, cause: unknow
   const said = messageOf(cause)
   const detail = /could not load credentials from any providers/i.test(said) ? '' : ` (${said})`
   return new UsageError(`no credentials found; looked at ${places.join(', ')}${detail}`, {
-    hint: 'put the keys into ~/.aws/credentials of the user that runs barmans3, or name the file by AWS_SHARED_CREDENTIALS_FILE (cron sets no HOME of yours)',
+    hint:
+      'put the keys into ~/.aws/credentials of the user that runs barmans3, ' +
+      'or name the file by AWS_SHARED_CREDENTIALS_FILE (cron knows no HOME of yours)',
     cause,
   })
 }
 
-function keysOf(place: string, id: string | undefined, secret: string | undefined, token: string | undefined): AwsKeys | undefined {
+function keysOf(
+  place: string,
+  id: string | undefined,
+  secret: string | undefined,
+  token: string | undefined,
+): AwsKeys | undefined {
   const accessKeyId = cleanKey(place, 'access key id', id)
   const secretAccessKey = cleanKey(place, 'secret', secret)
   const sessionToken = cleanKey(place, 'session token', token)
   if (!accessKeyId && !secretAccessKey) return undefined
   if (!accessKeyId || !secretAccessKey) {
-    throw new UsageError(`${place} has ${accessKeyId ? 'an access key id without a secret' : 'a secret without an access key id'}`, {
-      hint: 'set both, or neither',
-    })
+    throw new UsageError(
+      `${place} has ${accessKeyId ? 'an access key id without a secret' : 'a secret without an access key id'}`,
+      {
+        hint: 'set both, or neither',
+      },
+    )
   }
 
   return {accessKeyId, secretAccessKey, ...(sessionToken ? {sessionToken} : {})}
@@ -88,7 +107,9 @@ function keysOf(place: string, id: string | undefined, secret: string | undefine
 function cleanKey(place: string, what: string, value: string | undefined): string {
   const clean = (value ?? '').replace(/^[\s\uFEFF]+|\s+$/g, '')
   if (/[\u0000-\u001F\u007F]/.test(clean)) {
-    throw new UsageError(`control character in the ${what} of ${place}`, {hint: 'write the value again, without line ends inside'})
+    throw new UsageError(`control character in the ${what} of ${place}`, {
+      hint: 'write the value again, without line ends inside',
+    })
   }
 
   return clean

@@ -14,7 +14,11 @@ const BUSY = new Set(['InternalError', 'SlowDown', 'ServiceUnavailable', 'Operat
 const NOT_IN_XML = /[\u0000-\u001F\u007F\uFFFE\uFFFF]/
 
 /** Deletes keys in batches and returns what stayed. See ObjectStore.delete. */
-export async function deleteObjects(connection: Connection, keys: readonly ObjectKey[], signal?: AbortSignal): Promise<DeleteFailure[]> {
+export async function deleteObjects(
+  connection: Connection,
+  keys: readonly ObjectKey[],
+  signal?: AbortSignal,
+): Promise<DeleteFailure[]> {
   for (const key of keys) assertKey(key)
   const failures: DeleteFailure[] = []
   for (let begin = 0; begin < keys.length; begin += BATCH_KEYS) {
@@ -59,13 +63,18 @@ async function sendDelete(connection: Connection, keys: readonly ObjectKey[], si
     .flatMap(({Key, Code, Message}) => {
       const failure = {storeCode: Code ?? 'Unknown', message: (Message ?? '').replace(/\s+/g, ' ').slice(0, 300)}
       // An error without a key of ours is an error of each: none of them is known to be gone.
-      return Key !== undefined && asked.has(Key) ? [{key: Key as ObjectKey, ...failure}] : keys.map((key) => ({key, ...failure}))
+      return Key !== undefined && asked.has(Key)
+        ? [{key: Key as ObjectKey, ...failure}]
+        : keys.map((key) => ({key, ...failure}))
     })
 }
 
 function deleteCommand(connection: Connection, keys: readonly ObjectKey[], withMd5: boolean): DeleteObjectsCommand {
   // Quiet: only failures are listed. Some stores list all the same, which changes nothing here.
-  const command = new DeleteObjectsCommand({Bucket: connection.bucket, Delete: {Quiet: true, Objects: keys.map((key) => ({Key: key}))}})
+  const command = new DeleteObjectsCommand({
+    Bucket: connection.bucket,
+    Delete: {Quiet: true, Objects: keys.map((key) => ({Key: key}))},
+  })
   if (withMd5) {
     command.middlewareStack.add(
       (next) => (args) => {

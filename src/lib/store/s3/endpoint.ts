@@ -14,10 +14,13 @@ export function parseEndpoint(text: string): URL {
   if (!URL.canParse(text)) throw new UsageError(`the endpoint ${shown} is not a URL`, {hint: 'write it as https://host:port'})
   const url = new URL(text)
   if (url.username || url.password) {
-    throw new UsageError(`the endpoint ${shown} has a user in it`, {hint: 'give keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile'})
+    throw new UsageError(`the endpoint ${shown} has a user in it`, {
+      hint: 'give keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile',
+    })
   }
 
-  if (url.search || url.hash) throw new UsageError(`the endpoint ${shown} has a query or a fragment`, {hint: 'write it as https://host:port'})
+  if (url.search || url.hash)
+    throw new UsageError(`the endpoint ${shown} has a query or a fragment`, {hint: 'write it as https://host:port'})
   url.pathname = url.pathname.replace(/\/+$/, '')
   return url
 }

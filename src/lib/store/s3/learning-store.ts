@@ -61,7 +61,8 @@ export function createLearningStore({createStore, onLearnt}: LearningStoreOption
     abortUpload: async (...call) => await current.abortUpload(...call),
     listUploads: async (...call) => await current.listUploads(...call),
     delete: async (...call) => await current.delete(...call),
-    requestCounts: () => (current === careful ? careful.requestCounts() : addCounts(careful.requestCounts(), current.requestCounts())),
+    requestCounts: () =>
+      current === careful ? careful.requestCounts() : addCounts(careful.requestCounts(), current.requestCounts()),
     close() {
       careful.close()
       if (current !== careful) current.close()

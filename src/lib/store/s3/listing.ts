@@ -40,12 +40,17 @@ export function safeStartAfter(prefix: string, startAfter: string): string | und
 }
 
 /** Names directly below `prefix`. See ObjectStore.listDirectories. */
-export async function listDirectoryNames(connection: Connection, prefix: string, {signal}: {signal?: AbortSignal}): Promise<string[]> {
+export async function listDirectoryNames(
+  connection: Connection,
+  prefix: string,
+  {signal}: {signal?: AbortSignal},
+): Promise<string[]> {
   const names = new Set<string>()
   for await (const page of listPages(connection, {prefix, delimiter: '/', signal})) {
     for (const entry of page.CommonPrefixes ?? []) {
       const path = decode(connection, page, entry.Prefix)
-      if (!path.startsWith(prefix) || !path.endsWith('/')) throw malformed(connection, `it names ${JSON.stringify(path)}, which is not below ${prefix}`)
+      if (!path.startsWith(prefix) || !path.endsWith('/'))
+        throw malformed(connection, `it names ${JSON.stringify(path)}, which is not below ${prefix}`)
       const name = path.slice(prefix.length, -1)
       if (name !== '') names.add(name)
     }
@@ -55,7 +60,11 @@ export async function listDirectoryNames(connection: Connection, prefix: string,
 }
 
 /** Ids of the multipart uploads open for exactly `key`. See ObjectStore.listUploads. */
-export async function listUploadIds(connection: Connection, key: ObjectKey, {signal}: {signal?: AbortSignal}): Promise<string[]> {
+export async function listUploadIds(
+  connection: Connection,
+  key: ObjectKey,
+  {signal}: {signal?: AbortSignal},
+): Promise<string[]> {
   const ids = new Set<string>()
   let marker: {KeyMarker?: string; UploadIdMarker?: string} = {}
   for (;;) {
@@ -126,7 +135,8 @@ function readEntry(
 ): ListedObject {
   const key = decode(connection, page, entry.Key)
   if (!key.startsWith(prefix)) throw malformed(connection, `it holds ${JSON.stringify(key)}, which is not below ${prefix}`)
-  if (entry.Size === undefined || !entry.LastModified) throw malformed(connection, `it gives no size or time for ${JSON.stringify(key)}`)
+  if (entry.Size === undefined || !entry.LastModified)
+    throw malformed(connection, `it gives no size or time for ${JSON.stringify(key)}`)
   return {key: key as ObjectKey, sizeBytes: entry.Size, lastModified: entry.LastModified}
 }
 

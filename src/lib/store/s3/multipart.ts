@@ -25,7 +25,12 @@ export interface WholeObject {
 }
 
 /** Begins an upload. See ObjectStore.createUpload. */
-export async function createUpload(connection: Connection, options: S3StoreOptions, key: ObjectKey, upload: UploadOptions): Promise<string> {
+export async function createUpload(
+  connection: Connection,
+  options: S3StoreOptions,
+  key: ObjectKey,
+  upload: UploadOptions,
+): Promise<string> {
   const answer = await connection.sdk.send(
     new CreateMultipartUploadCommand({
       Bucket: connection.bucket,
@@ -83,7 +88,11 @@ export async function completeUpload(
         ChecksumType: 'FULL_OBJECT',
         MpuObjectSize: whole.sizeBytes,
         MultipartUpload: {
-          Parts: parts.map((part) => ({PartNumber: part.partNumber, ETag: part.etag, ChecksumCRC32C: formatCrc32c(part.crc32c)})),
+          Parts: parts.map((part) => ({
+            PartNumber: part.partNumber,
+            ETag: part.etag,
+            ChecksumCRC32C: formatCrc32c(part.crc32c),
+          })),
         },
       }),
       {abortSignal: signal},
@@ -131,17 +140,22 @@ async function isStored(
 function multipartEtag(parts: readonly UploadedPart[]): string | undefined {
   const digests = parts.map((part) => part.etag.replaceAll('"', ''))
   if (!digests.every((digest) => /^[\da-f]{32}$/i.test(digest))) return undefined
-  return `"${createHash('md5').update(Buffer.from(digests.join(''), 'hex')).digest('hex')}-${parts.length}"`
+  return `"${createHash('md5')
+    .update(Buffer.from(digests.join(''), 'hex'))
+    .digest('hex')}-${parts.length}"`
 }
 
 /** Gives an upload up. See ObjectStore.abortUpload. */
 export async function abortUpload(connection: Connection, key: ObjectKey, uploadId: string): Promise<void> {
   const signal = AbortSignal.timeout(ABORT_TIMEOUT_MS)
   try {
-    await connection.sdk.send(new AbortMultipartUploadCommand({Bucket: connection.bucket, Key: key, UploadId: uploadId}), {abortSignal: signal})
+    await connection.sdk.send(new AbortMultipartUploadCommand({Bucket: connection.bucket, Key: key, UploadId: uploadId}), {
+      abortSignal: signal,
+    })
   } catch (error) {
     if (error instanceof StoreAnswer && error.code === 'NoSuchUpload') return
-    if (signal.aborted) throw Object.assign(new Error('the upload could not be aborted in time'), {name: 'TimeoutError', code: 'ETIMEDOUT'})
+    if (signal.aborted)
+      throw Object.assign(new Error('the upload could not be aborted in time'), {name: 'TimeoutError', code: 'ETIMEDOUT'})
     throw error
   }
 }

@@ -109,7 +109,9 @@ class BucketStore implements S3Store {
   }
 
   createUpload(key: ObjectKey, options: UploadOptions): Promise<string> {
-    return this.#run('begin the upload of', key, options.signal, () => createUpload(this.#connection, this.#options, key, options))
+    return this.#run('begin the upload of', key, options.signal, () =>
+      createUpload(this.#connection, this.#options, key, options),
+    )
   }
 
   uploadPart(
@@ -131,7 +133,9 @@ class BucketStore implements S3Store {
     whole: WholeObject,
     {signal}: Signalled = {},
   ): Promise<void> {
-    return this.#run('complete the upload of', key, signal, () => completeUpload(this.#connection, {key, uploadId}, parts, whole, signal))
+    return this.#run('complete the upload of', key, signal, () =>
+      completeUpload(this.#connection, {key, uploadId}, parts, whole, signal),
+    )
   }
 
   abortUpload(key: ObjectKey, uploadId: string): Promise<void> {
@@ -173,7 +177,11 @@ class BucketStore implements S3Store {
     }
   }
 
-  async *#translated(stream: AsyncIterable<Uint8Array>, key: string, signal: AbortSignal | undefined): AsyncIterable<Uint8Array> {
+  async *#translated(
+    stream: AsyncIterable<Uint8Array>,
+    key: string,
+    signal: AbortSignal | undefined,
+  ): AsyncIterable<Uint8Array> {
     try {
       yield* stream
     } catch (error) {

@@ -32,7 +32,7 @@ export interface S3StoreOptions {
   /** Tags of every object written. */
   readonly tags?: Readonly<Record<string, string>>
   readonly encryption?: {readonly type: 'AES256' | 'aws:kms'; readonly keyId?: string}
-  /** Profile of ~/.aws/config and ~/.aws/credentials; beats keys in the environment, as `aws --profile` does. Else AWS_PROFILE. */
+  /** Profile of ~/.aws/config and ~/.aws/credentials; beats keys in the environment, as `aws --profile`. Else AWS_PROFILE. */
   readonly profile?: string
   /** Requests the caller has under way at most; connections kept open. Default 16. */
   readonly concurrency?: number
@@ -44,7 +44,10 @@ export interface S3StoreOptions {
   readonly idleTimeoutMs?: number
   /** Default `native`. */
   readonly conditionalPut?: ConditionalPut
-  /** Environment variables; default `process.env`. Proxy variables and the SDK's own providers (SSO, web identity, instance) read `process.env`. */
+  /**
+   * Environment variables; default `process.env`. Proxy variables and the SDK's own providers (SSO, web identity,
+   * instance) read `process.env` all the same.
+   */
   readonly environment?: NodeJS.ProcessEnv
   /** Times the pauses between attempts. */
   readonly clock: Clock

@@ -59,7 +59,10 @@ export function parseAwsIni(text: string): Map<string, Section> {
     if (line.trim() === '') continue
     const header = /^\s*\[([^\]]*)\]$/.exec(line)
     if (header) {
-      const name = (header[1] ?? '').trim().replace(/\s+/g, ' ').replace(/^(profile )?(["'])(.*)\2$/, '$1$3')
+      const name = (header[1] ?? '')
+        .trim()
+        .replace(/\s+/g, ' ')
+        .replace(/^(profile )?(["'])(.*)\2$/, '$1$3')
       section = sections.get(name) ?? {}
       sections.set(name, section)
       block = undefined
@@ -95,6 +98,9 @@ function readText(path: string): string {
     if (errno === 'ENOENT' || errno === 'ENOTDIR') return ''
     // Another user's home under cron or sudo: as good as not there, unless it was named.
     if (errno === 'EACCES' && /\/\.aws\/(config|credentials)$/.test(path)) return ''
-    throw new UsageError(`${path} cannot be read (${errno ?? 'unknown'})`, {hint: 'give the user that runs barmans3 the right to read it', cause: error})
+    throw new UsageError(`${path} cannot be read (${errno ?? 'unknown'})`, {
+      hint: 'give the user that runs barmans3 the right to read it',
+      cause: error,
+    })
   }
 }

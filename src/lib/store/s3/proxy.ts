@@ -41,7 +41,11 @@ export function createAgents(endpoint: URL, concurrency: number, caBundle: strin
 class TunnelAgent extends HttpsProxyAgent<string> {
   readonly #secure: {secureContext?: SecureContext}
 
-  constructor(proxy: URL, options: ConstructorParameters<typeof HttpsProxyAgent<string>>[1], secure: {secureContext?: SecureContext}) {
+  constructor(
+    proxy: URL,
+    options: ConstructorParameters<typeof HttpsProxyAgent<string>>[1],
+    secure: {secureContext?: SecureContext},
+  ) {
     super(proxy, options)
     this.#secure = secure
   }
@@ -51,7 +55,10 @@ class TunnelAgent extends HttpsProxyAgent<string> {
     return true
   }
 
-  override connect(request: Parameters<HttpsProxyAgent<string>['connect']>[0], options: Parameters<HttpsProxyAgent<string>['connect']>[1]) {
+  override connect(
+    request: Parameters<HttpsProxyAgent<string>['connect']>[0],
+    options: Parameters<HttpsProxyAgent<string>['connect']>[1],
+  ) {
     return super.connect(request, {...options, ...this.#secure} as typeof options)
   }
 }

@@ -1,4 +1,9 @@
-import {GetObjectCommand, HeadObjectCommand, type GetObjectCommandOutput, type HeadObjectCommandOutput} from '@aws-sdk/client-s3'
+import {
+  GetObjectCommand,
+  HeadObjectCommand,
+  type GetObjectCommandOutput,
+  type HeadObjectCommandOutput,
+} from '@aws-sdk/client-s3'
 import {StoreRefusedError} from '../../errors.ts'
 import {crc32c, parseCrc32c} from '../checksum.ts'
 import type {ObjectKey, ObjectStat} from '../object-store.ts'
@@ -21,9 +26,16 @@ const MISSING = new Set(['NoSuchKey', 'NotFound', 'NoSuchVersion'])
  * Metadata of one object, undefined if there is none. The answer to a HEAD has no body and so no code: what is not plain
  * is asked again by GET of one byte, which needs the same right.
  */
-export async function headObject(connection: Connection, key: ObjectKey, signal?: AbortSignal): Promise<StoredStat | undefined> {
+export async function headObject(
+  connection: Connection,
+  key: ObjectKey,
+  signal?: AbortSignal,
+): Promise<StoredStat | undefined> {
   try {
-    const answer = await connection.sdk.send(new HeadObjectCommand({Bucket: connection.bucket, Key: key, ChecksumMode: 'ENABLED'}), {abortSignal: signal})
+    const answer = await connection.sdk.send(
+      new HeadObjectCommand({Bucket: connection.bucket, Key: key, ChecksumMode: 'ENABLED'}),
+      {abortSignal: signal},
+    )
     connection.isBucketSeen = true
     return statOf(key, answer)
   } catch (error) {
@@ -52,9 +64,15 @@ function statOf(key: ObjectKey, answer: HeadObjectCommandOutput): StoredStat {
   }
 }
 
-async function explainByGet(connection: Connection, key: ObjectKey, signal?: AbortSignal): Promise<StoreAnswer | 'missing' | undefined> {
+async function explainByGet(
+  connection: Connection,
+  key: ObjectKey,
+  signal?: AbortSignal,
+): Promise<StoreAnswer | 'missing' | undefined> {
   try {
-    const answer = await connection.sdk.send(new GetObjectCommand({Bucket: connection.bucket, Key: key, Range: 'bytes=0-0'}), {abortSignal: signal})
+    const answer = await connection.sdk.send(new GetObjectCommand({Bucket: connection.bucket, Key: key, Range: 'bytes=0-0'}), {
+      abortSignal: signal,
+    })
     discard(answer)
     return undefined
   } catch (error) {
@@ -71,16 +89,24 @@ function isMissing(connection: Connection, answer: StoreAnswer): boolean {
 }
 
 /** The whole object in memory. See ObjectStore.get. */
-export async function getObject(connection: Connection, key: ObjectKey, maxBytes: number, signal?: AbortSignal): Promise<Buffer | undefined> {
+export async function getObject(
+  connection: Connection,
+  key: ObjectKey,
+  maxBytes: number,
+  signal?: AbortSignal,
+): Promise<Buffer | undefined> {
   const first = await openObject(connection, key, undefined, signal)
   if (!first) return undefined
   if (first.sizeBytes > maxBytes) {
     discard(first.answer)
-    throw new StoreRefusedError(`s3://${connection.bucket}/${key} has ${first.sizeBytes} bytes; at most ${maxBytes} were expected`, {
-      storeCode: 'ObjectTooLarge',
-      scope: 'request',
-      hint: 'this is not an object barmans3 wrote; see what put it there',
-    })
+    throw new StoreRefusedError(
+      `s3://${connection.bucket}/${key} has ${first.sizeBytes} bytes; at most ${maxBytes} were expected`,
+      {
+        storeCode: 'ObjectTooLarge',
+        scope: 'request',
+        hint: 'this is not an object barmans3 wrote; see what put it there',
+      },
+    )
   }
 
   const body = Buffer.allocUnsafe(first.sizeBytes)
@@ -105,7 +131,12 @@ export async function getObjectStream(
 }
 
 /** Whether the object, read whole, has this CRC32C. For stores that keep no sum of the whole, or a wrong one. */
-export async function hasContentSum(connection: Connection, key: ObjectKey, sum: number, signal?: AbortSignal): Promise<boolean> {
+export async function hasContentSum(
+  connection: Connection,
+  key: ObjectKey,
+  sum: number,
+  signal?: AbortSignal,
+): Promise<boolean> {
   const stream = await getObjectStream(connection, key, undefined, signal)
   let found = 0
   for await (const chunk of stream ?? []) found = crc32c(chunk, found)
@@ -156,7 +187,12 @@ async function openObject(
  * Yields the body of `first`; when it ends early, stalls or breaks, goes on from there with a new request, as long as
  * each brings something. A changed ETag in between is an error: halves of two objects are never joined.
  */
-async function* readOn(connection: Connection, key: ObjectKey, first: OpenObject, signal?: AbortSignal): AsyncIterable<Uint8Array> {
+async function* readOn(
+  connection: Connection,
+  key: ObjectKey,
+  first: OpenObject,
+  signal?: AbortSignal,
+): AsyncIterable<Uint8Array> {
   let current = first
   let doneBytes = 0
   let attempts = connection.policy.begin()
@@ -165,7 +201,8 @@ async function* readOn(connection: Connection, key: ObjectKey, first: OpenObject
     let fault: unknown
     try {
       for await (const chunk of current.answer.Body as AsyncIterable<Buffer>) {
-        if (doneBytes + chunk.length > first.sizeBytes) throw malformed(connection, key, 'more bytes arrived than the answer announced')
+        if (doneBytes + chunk.length > first.sizeBytes)
+          throw malformed(connection, key, 'more bytes arrived than the answer announced')
         doneBytes += chunk.length
         yield chunk
       }
@@ -196,7 +233,8 @@ async function* readOn(connection: Connection, key: ObjectKey, first: OpenObject
 
 /** Frees the connection of a body that is not read to its end. */
 function discard({Body: body}: GetObjectCommandOutput): void {
-  const stream = body as {destroy?: () => void; readableEnded?: boolean; on?: (event: 'error', listener: () => void) => void} | undefined
+  const stream = body as
+    {destroy?: () => void; readableEnded?: boolean; on?: (event: 'error', listener: () => void) => void} | undefined
   if (!stream || stream.readableEnded) return
   stream.on?.('error', () => {})
   stream.destroy?.()

@@ -16,14 +16,51 @@ const PATIENCE = 3
 const EXHAUSTED_FOR_RUN = 3
 
 /** Codes that mean "later, slower", whatever the status. */
-const SLOW_DOWN = new Set(['SlowDown', 'ServiceUnavailable', 'Throttling', 'ThrottlingException', 'RequestLimitExceeded', 'TooManyRequests', 'BandwidthLimitExceeded', 'SlowDownRead', 'SlowDownWrite'])
-const PASSING = new Set(['InternalError', 'RequestTimeout', 'OperationAborted', 'ConditionalRequestConflict', 'BadGateway', 'GatewayTimeout'])
-const BRIEF = new Set(['InvalidAnswer', 'BadDigest', 'InvalidDigest', 'XAmzContentChecksumMismatch', 'XAmzContentSHA256Mismatch', 'IncompleteBody'])
+const SLOW_DOWN = new Set([
+  'SlowDown',
+  'ServiceUnavailable',
+  'Throttling',
+  'ThrottlingException',
+  'RequestLimitExceeded',
+  'TooManyRequests',
+  'BandwidthLimitExceeded',
+  'SlowDownRead',
+  'SlowDownWrite',
+])
+const PASSING = new Set([
+  'InternalError',
+  'RequestTimeout',
+  'OperationAborted',
+  'ConditionalRequestConflict',
+  'BadGateway',
+  'GatewayTimeout',
+])
+const BRIEF = new Set([
+  'InvalidAnswer',
+  'BadDigest',
+  'InvalidDigest',
+  'XAmzContentChecksumMismatch',
+  'XAmzContentSHA256Mismatch',
+  'IncompleteBody',
+])
 /** Nothing is mended by asking again. */
 const FINAL_STATUS = new Set([501, 505, 507])
 const CONNECTION_ERRNOS = new Set([
-  'ECONNRESET', 'ECONNREFUSED', 'ECONNABORTED', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENETUNREACH', 'ENETDOWN', 'EHOSTDOWN',
-  'ENOTFOUND', 'EAI_AGAIN', 'EAI_FAIL', 'EPROTO', 'ERR_STREAM_PREMATURE_CLOSE', 'ERR_SSL_WRONG_VERSION_NUMBER',
+  'ECONNRESET',
+  'ECONNREFUSED',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'EHOSTDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EAI_FAIL',
+  'EPROTO',
+  'ERR_STREAM_PREMATURE_CLOSE',
+  'ERR_SSL_WRONG_VERSION_NUMBER',
 ])
 
 /** Whether the failure is one of the connection (also a timeout), so that it is not known what the store did. */
@@ -31,7 +68,9 @@ export function isConnectionFault(error: unknown): boolean {
   if (!(error instanceof Error) || error instanceof StoreAnswer) return false
   // Node's parser errors (HPE_…): something other than HTTP was answered, or the answer was cut in its head.
   const errno = errnoOf(error) ?? ''
-  return error.name === 'TimeoutError' || CONNECTION_ERRNOS.has(errno) || errno.startsWith('HPE_') || error.message === 'aborted'
+  return (
+    error.name === 'TimeoutError' || CONNECTION_ERRNOS.has(errno) || errno.startsWith('HPE_') || error.message === 'aborted'
+  )
 }
 
 /** What may be done after `error`. */
@@ -109,7 +148,12 @@ export class RetryPolicy {
    * Waits before the request is sent again, or throws `error` when it is not to be. A 503 does not count while the store
    * serves other requests: it is there and asks for patience, and whom it refuses is chance. That, too, has an end.
    */
-  async waitAfterFailure(error: unknown, attempts: Attempts, operation: string, signal: AbortSignal | undefined): Promise<void> {
+  async waitAfterFailure(
+    error: unknown,
+    attempts: Attempts,
+    operation: string,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     const kind = classifyFailure(error)
     if (kind === 'never') throw error
     attempts.failed++

@@ -77,7 +77,8 @@ export async function putStream(
 function boundTo(sdk: S3Client, signal: AbortSignal): S3Client {
   const bound = Object.create(sdk) as S3Client
   const send = sdk.send.bind(sdk) as (command: unknown, options: object) => Promise<unknown>
-  bound.send = ((command: unknown, options: object = {}) => send(command, {...options, abortSignal: signal})) as S3Client['send']
+  bound.send = ((command: unknown, options: object = {}) =>
+    send(command, {...options, abortSignal: signal})) as S3Client['send']
   return bound
 }
 
