@@ -67,7 +67,7 @@ async function readRemoteSystemId({store, keys, signal}: ServerContext): Promise
   for await (const {key} of store.list(keys.recordsPrefix, {signal})) {
     if (keys.classify(key).type !== 'record') continue
     const bytes = await store.get(key, {maxBytes: MAX_DOCUMENT_BYTES, signal})
-    const systemId = bytes && parseBackupRecord(bytes, key).identity.systemId
+    const systemId = bytes && readRecordSystemId(bytes, key)
     if (systemId) return {systemId, source: key, hasIdentityObject: false}
   }
   for (const key of await legacyInfoKeys({store, keys, signal})) {
@@ -86,6 +86,16 @@ async function legacyInfoKeys({store, keys, signal}: Pick<ServerContext, 'store'
   }
   const ids = (await store.listDirectories(keys.basePrefix, {signal})).filter((name) => /^\d{8}T\d{6}$/.test(name))
   return [...found, ...ids.map((id) => keys.backupInfo(id, 'base'))].reverse()
+}
+
+/** A record that nobody can read says nothing here; it is a conflict where that backup itself is looked at. */
+function readRecordSystemId(bytes: Buffer, key: ObjectKey): string | undefined {
+  try {
+    return parseBackupRecord(bytes, key).identity.systemId
+  } catch (error) {
+    if (error instanceof ConflictError) return undefined
+    throw error
+  }
 }
 
 function readInfoSystemId(bytes: Buffer): string | undefined {
