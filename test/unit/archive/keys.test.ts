@@ -1,0 +1,90 @@
+import {expect} from 'chai'
+import fc from 'fast-check'
+import {backupPathFromBytes, backupPathFromText, backupPathText, formatBackupPath, joinBackupPath, type BackupPath} from '../../../src/lib/archive/backup-path.ts'
+import {ArchiveKeys, classifyRelativeKey, escapeKeyPath} from '../../../src/lib/archive/keys.ts'
+
+const ID = '20261101T020000'
+const keys = new ArchiveKeys({prefix: 'barman', server: 'main-server'})
+
+/** Names as a file system allows them: any bytes but NUL and `/`, and neither `.` nor `..`. */
+const nameBytes = fc.uint8Array({minLength: 1, maxLength: 60}).map((bytes) => Buffer.from(bytes.map((byte) => (byte === 0 || byte === 0x2f ? 0x61 : byte))))
+  .filter((name) => !['.', '..'].includes(name.toString('latin1')))
+const paths = fc.array(nameBytes, {minLength: 1, maxLength: 5}).map((names) => names.map((name) => backupPathFromBytes(name)).reduce((path, name) => joinBackupPath(path, name), '' as BackupPath))
+
+describe('keys of the archive', () => {
+  it('are those of the design', () => {
+    expect(keys.identity).to.equal('barman/main-server/identity.json')
+    expect(keys.wal('0000000100000000/000000010000000000000005')).to.equal('barman/main-server/wals/0000000100000000/000000010000000000000005')
+    expect(keys.backupInfo(ID, 'meta')).to.equal(`barman/main-server/meta/${ID}-backup.info`)
+    expect(keys.backupInfo(ID, 'base')).to.equal(`barman/main-server/base/${ID}/backup.info`)
+    expect(keys.keep(ID, 'base')).to.equal(`barman/main-server/base/${ID}/annotations/keep`)
+    expect(keys.record(ID)).to.equal(`barman/main-server/barmans3/${ID}.json`)
+    expect(keys.data(ID, 'data/base/1/1259' as BackupPath)).to.equal(`barman/main-server/base/${ID}/data/base/1/1259`)
+  })
+
+  it('C64: have no leading slash and no empty part without a prefix', () => {
+    expect(new ArchiveKeys({prefix: '', server: 'pg'}).identity).to.equal('pg/identity.json')
+  })
+
+  it('of two servers never meet, whatever their names', () => {
+    const prefixes = ['pg', 'pg%', 'pg%25', 'p\\g', 'ü', 'a b'].map((server) => new ArchiveKeys({prefix: 'x', server}).serverPrefix)
+    expect(new Set(prefixes).size).to.equal(prefixes.length)
+    for (const prefix of prefixes) expect(prefix).to.match(/^x\/[^/\\]+\/$/)
+  })
+
+  it('C22: no two paths share a key, and every key is one that stores take', () => {
+    fc.assert(fc.property(paths, paths, (left, right) => {
+      const [one, two] = [keys.data(ID, left), keys.data(ID, right)]
+      expect(one === two).to.equal(left === right)
+      expect(Buffer.byteLength(one)).to.be.at.most(479)
+      expect(one).not.to.match(/[\u0000-\u001f\u007f-\u009f\\]|\/\/|\/\.\.?(\/|$)/)
+      expect(Buffer.from(one).toString()).to.equal(one)
+      for (const part of one.split('/')) expect(Buffer.byteLength(part)).to.be.at.most(255)
+    }), {numRuns: 2000})
+  })
+
+  for (const [name, escaped] of [
+    ['PG_VERSION', 'PG_VERSION'], ['a b+c~t', 'a b+c~t'], ['100%', '100%25'], ['a%2Bb', 'a%252Bb'], ['tab\t', 'tab%09'], ['b\\s', 'b%5Cs'], ['..h', '..h'], ['end.', 'end.'], ['ü', Buffer.from('ü').toString('latin1')],
+  ] as const) {
+    it(`${JSON.stringify(name)} is ${JSON.stringify(escaped)} in its key`, () => expect(escapeKeyPath(backupPathFromText(name))).to.equal(escaped))
+  }
+
+  it('bytes that are no UTF-8 are escaped', () => expect(escapeKeyPath(backupPathFromBytes(Buffer.from([0x66, 0xff])))).to.equal('f%FF'))
+
+  it('a path too long for some store is named by its digest', () => {
+    const long = keys.data(ID, backupPathFromText(`data/${'x'.repeat(250)}/${'y'.repeat(250)}`))
+    expect(long).to.match(new RegExp(`^barman/main-server/base/${ID}/%long/[0-9a-f]{64}$`))
+  })
+
+  for (const [relative, type] of [
+    ['identity.json', 'identity'], [`barmans3/${ID}.json`, 'record'], [`barmans3/${ID}.started.json`, 'started'], [`barmans3/${ID}.manifest.gz`, 'manifest'],
+    [`barmans3/${ID}.deleted.json`, 'deleted'], [`barmans3/${ID}.keep.json`, 'pin'], ['barmans3/other.json', 'other'], [`meta/${ID}-backup.info`, 'backup.info'],
+    [`meta/${ID}-keep`, 'keep'], [`base/${ID}/backup.info`, 'backup.info'], [`base/${ID}/annotations/keep`, 'keep'], [`base/${ID}/data/backup.info`, 'data'],
+    ['base/nonsense/x', 'other'], ['wals/00000002.history', 'wal'], ['foreign', 'other'],
+  ] as const) {
+    it(`"${relative}" is ${type}`, () => expect(classifyRelativeKey(relative).type).to.equal(type))
+  }
+
+  it('absolute and relative are opposites', () => {
+    for (const key of [keys.identity, keys.record(ID), keys.data(ID, 'data/x' as BackupPath)]) expect(keys.absolute(keys.relative(key))).to.equal(key)
+  })
+})
+
+describe('paths inside a backup', () => {
+  it('hold any bytes, and sort by them', () => {
+    fc.assert(fc.property(paths, paths, (left, right) => {
+      const order = Buffer.compare(Buffer.from(left, 'latin1'), Buffer.from(right, 'latin1'))
+      expect(Math.sign(order)).to.equal(left < right ? -1 : left > right ? 1 : 0)
+    }))
+  })
+
+  it('are text only when they are UTF-8', () => {
+    expect(backupPathText(backupPathFromText('dätä'))).to.equal('dätä')
+    expect(backupPathText(backupPathFromBytes(Buffer.from([0xff])))).to.equal(undefined)
+  })
+
+  it('are shown without raw control characters', () => {
+    expect(formatBackupPath(backupPathFromText('a\nb\\c\u007f'))).to.equal('a\\x0ab\\\\c\\x7f')
+    expect(formatBackupPath(backupPathFromText('ü'))).to.equal('ü')
+  })
+})
