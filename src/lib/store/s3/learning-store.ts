@@ -33,14 +33,6 @@ export function createLearningStore({createStore, onLearnt}: LearningStoreOption
     if (mode === 'native') current = createStore('native')
     await onLearnt(mode)
   }
-  // What could not be learnt is learnt by a later run; asking by HEAD stays right. The object itself is stored.
-  const tryToLearn = async (...call: Parameters<ObjectStore['put']>) => {
-    try {
-      await learn(...call)
-    } catch (error) {
-      if (call[2].signal?.aborted) throw error
-    }
-  }
   return {
     limits: careful.limits,
     list: (...call) => current.list(...call),
@@ -50,7 +42,7 @@ export function createLearningStore({createStore, onLearnt}: LearningStoreOption
     getStream: async (...call) => await current.getStream(...call),
     async put(key, body, options) {
       const outcome = await current.put(key, body, options)
-      if (options.ifAbsent && outcome === 'stored') await (learning ??= tryToLearn(key, body, options))
+      if (options.ifAbsent && outcome === 'stored') await (learning ??= learn(key, body, options))
       return outcome
     },
     putStream: async (...call) => await current.putStream(...call),
