@@ -30,19 +30,30 @@ export class BodyPool {
   async take(sizeBytes: number, signal?: AbortSignal): Promise<Buffer> {
     signal?.throwIfAborted()
     if (this.#waiting.some((waiting) => isLarge(waiting.sizeBytes) === isLarge(sizeBytes)) || !this.#fits(sizeBytes)) {
-      await new Promise<void>((resolve, reject) => {
-        const entry = {sizeBytes, start: resolve}
-        this.#waiting.push(entry)
-        signal?.addEventListener('abort', () => {
-          const index = this.#waiting.indexOf(entry)
-          if (index >= 0) this.#waiting.splice(index, 1)
-          reject(signal.reason as Error)
-        }, {once: true})
-      })
+      await this.#wait(sizeBytes, signal)
     } else {
       this.#count(sizeBytes)
     }
     return this.#allocate(sizeBytes)
+  }
+
+  /** Waits in line; what is waited for is counted as handed out when this resolves. */
+  async #wait(sizeBytes: number, signal: AbortSignal | undefined): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      // The signal lives as long as the run: a listener that stayed would stay a million times.
+      const leave = (end: () => void) => {
+        signal?.removeEventListener('abort', stop)
+        end()
+      }
+      const entry = {sizeBytes, start: () => leave(resolve)}
+      const stop = () => {
+        this.#waiting.splice(this.#waiting.indexOf(entry), 1)
+        leave(() => reject(signal?.reason as Error))
+        this.#startWaiting()
+      }
+      this.#waiting.push(entry)
+      signal?.addEventListener('abort', stop)
+    })
   }
 
   /** Returns the memory. With `isReusable: false` (a request that failed may still hold it) the buffer is dropped. */

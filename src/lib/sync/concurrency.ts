@@ -11,18 +11,27 @@ export async function forEachConcurrently<Item>(
 ): Promise<void> {
   const running = new Set<Promise<void>>()
   let failure: {error: unknown} | undefined
-  for await (const item of items) {
-    if (failure) break
-    const task: Promise<void> = work(item)
-      .catch((error: unknown) => {
-        failure ??= {error}
-      })
-      .finally(() => running.delete(task))
-    running.add(task)
-    if (running.size >= limit) await Promise.race(running)
+  try {
+    for await (const item of items) {
+      if (failure) break
+      const task: Promise<void> = begin(work, item)
+        .catch((error: unknown) => {
+          failure ??= {error}
+        })
+        .finally(() => running.delete(task))
+      running.add(task)
+      if (running.size >= limit) await Promise.race(running)
+    }
+  } finally {
+    // Also when the items themselves end in an error: nothing runs on behind the caller's back.
+    await Promise.all(running)
   }
-  await Promise.all(running)
   if (failure) throw failure.error
+}
+
+/** Calls `work` so that what it throws at once is a rejection as any other. */
+async function begin<Item, Result>(work: (item: Item) => Promise<Result>, item: Item): Promise<Result> {
+  return await work(item)
 }
 
 /**
@@ -47,7 +56,7 @@ export async function* mapInOrder<Item, Result>(
           isExhausted = true
           break
         }
-        const task = work(next.value)
+        const task = begin(work, next.value)
         queue.push(task)
         const settled: Promise<unknown> = task.then(() => undefined, () => undefined).finally(() => running.delete(settled))
         running.add(settled)

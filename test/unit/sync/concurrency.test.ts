@@ -1,3 +1,4 @@
+import {getEventListeners} from 'node:events'
 import {setTimeout as delay} from 'node:timers/promises'
 import {expect} from 'chai'
 import {BodyPool} from '../../../src/lib/sync/body-pool.ts'
@@ -36,6 +37,73 @@ describe('work on many items at once', () => {
     expect((error as Error).message).to.equal('two')
     expect(begun.length).to.be.at.most(5)
     expect(ended).to.equal(begun.length)
+  })
+
+  it('when the items themselves end in an error, what runs is awaited before it is thrown', async () => {
+    let running = 0
+    async function* broken() {
+      yield 1
+      yield 2
+      throw new Error('no more items')
+    }
+    const error = await forEachConcurrently(broken(), 4, async () => {
+      running++
+      await delay(15)
+      running--
+    }).then(() => undefined, (thrown: unknown) => thrown)
+    expect((error as Error).message).to.equal('no more items')
+    expect(running).to.equal(0)
+  })
+
+  it('one that fails at once is as one that fails later', async () => {
+    let running = 0
+    const error = await forEachConcurrently([1, 2, 3], 4, (item) => {
+      if (item === 2) throw new Error('at once')
+      running++
+      return delay(10).then(() => {
+        running--
+      })
+    }).then(() => undefined, (thrown: unknown) => thrown)
+    expect((error as Error).message).to.equal('at once')
+    expect(running).to.equal(0)
+  })
+
+  it('leaves no rejection unhandled, however many fail', async () => {
+    const unhandled: unknown[] = []
+    const note = (reason: unknown) => void unhandled.push(reason)
+    process.on('unhandledRejection', note)
+    try {
+      const fails = async (item: number) => {
+        await delay(item === 0 ? 20 : 1)
+        throw new Error(`item ${item}`)
+      }
+      for (const work of [forEachConcurrently(numbers(20), 8, fails), (async () => {
+        for await (const result of mapInOrder(numbers(20), {limit: 8, window: 20}, fails)) void result
+      })()]) expect(await work.then(() => undefined, (thrown: unknown) => thrown)).to.be.instanceOf(Error)
+      await delay(30)
+      expect(unhandled).to.deep.equal([])
+    } finally {
+      process.off('unhandledRejection', note)
+    }
+  })
+
+  it('who stops reading results early waits for what runs, and the items are closed', async () => {
+    let running = 0
+    let isClosed = false
+    async function* items() {
+      try {
+        yield* numbers(50)
+      } finally {
+        isClosed = true
+      }
+    }
+    for await (const result of mapInOrder(items(), {limit: 4, window: 8}, async (item) => {
+      running++
+      await delay(3)
+      running--
+      return item
+    })) if (result === 2) break
+    expect({running, isClosed}).to.deep.equal({running: 0, isClosed: true})
   })
 
   it('results come in the order of the items, whoever is first', async () => {
@@ -131,6 +199,30 @@ describe('memory for bodies', () => {
     pool.give(held)
     await delay(1)
     expect(isLarge).to.equal(true)
+  })
+
+  it('leaves nothing behind at the signal of the run: a million WALs must not leave a million listeners', async () => {
+    const pool = new BodyPool(MIB)
+    const {signal} = new AbortController()
+    let held = await pool.take(MIB, signal)
+    for (let index = 0; index < 50; index++) {
+      const next = pool.take(MIB, signal)
+      pool.give(held)
+      held = await next
+    }
+    expect(getEventListeners(signal, 'abort')).to.have.length(0)
+  })
+
+  it('who gives up lets those behind begin', async () => {
+    const pool = new BodyPool(16 * MIB)
+    await pool.take(7 * MIB)
+    const impatient = new AbortController()
+    const first = pool.take(12 * MIB, impatient.signal).then(() => 'taken', () => 'given up')
+    const second = pool.take(4 * MIB)
+    await delay(1)
+    impatient.abort()
+    expect(await first).to.equal('given up')
+    expect((await Promise.race([second, delay(50)]))?.length).to.equal(4 * MIB)
   })
 
   it('who waits is told when the run is stopped, and takes nothing', async () => {
