@@ -33,8 +33,11 @@ function journalPath(directory: string, backupId: string): string {
 
 /** Removes the journal of a backup that is finished or gone. */
 export async function removeJournal(directory: string, backupId: string): Promise<void> {
-  await rm(journalPath(directory, backupId), {force: true})
-  await rm(newPath(directory, backupId), {force: true})
+  for (const path of [journalPath, newPath, mergePath]) await rm(path(directory, backupId), {force: true})
+}
+
+function mergePath(directory: string, backupId: string): string {
+  return `${journalPath(directory, backupId)}.merge`
 }
 
 function newPath(directory: string, backupId: string): string {
@@ -69,6 +72,8 @@ export class JournalWriter {
   readonly binding: JournalBinding
   readonly #file: LineFile
   readonly #earlier: Lookahead
+  /** Earlier lines that were asked for and of which nothing has been written yet: as many as the walk is ahead. */
+  #asked: JournalLine[] = []
 
   private constructor(directory: string, backupId: string, binding: JournalBinding, file: LineFile, earlier: Lookahead) {
     this.directory = directory
@@ -97,10 +102,15 @@ export class JournalWriter {
 
   /** The earlier journal's line for this path, if any. Must be asked in the order of path bytes. */
   async earlierLine(path: string): Promise<JournalLine | undefined> {
-    return await this.#earlier.at(path)
+    const line = await this.#earlier.at(path)
+    if (line) this.#asked.push(line)
+    return line
   }
 
+  /** Adds a line. What an earlier run knew of this path and those before it is forgotten. */
   async append(line: JournalLine): Promise<void> {
+    const known = this.#asked.findIndex(({entry}) => entry.path > line.entry.path)
+    this.#asked = known < 0 ? [] : known > 0 ? this.#asked.slice(known) : this.#asked
     try {
       await this.#file.write(formatLine(line))
     } catch (error) {
@@ -109,12 +119,15 @@ export class JournalWriter {
   }
 
   /**
-   * Ends the journal. With `isWhole` the earlier one is dropped; else what it still held behind the point reached is
-   * kept, so that nothing that was sent is forgotten.
+   * Ends the journal. With `isWhole` the earlier one is dropped; else what it held behind the last line added is kept, so
+   * that nothing that was sent is forgotten.
    */
   async finish({isWhole}: {isWhole: boolean}): Promise<void> {
     try {
-      if (!isWhole) for await (const line of this.#earlier.rest()) await this.#file.write(formatLine(line))
+      if (!isWhole) {
+        for (const line of this.#asked) await this.#file.write(formatLine(line))
+        for await (const line of this.#earlier.rest()) await this.#file.write(formatLine(line))
+      }
       await this.#file.close()
       await rename(newPath(this.directory, this.backupId), journalPath(this.directory, this.backupId))
     } catch (error) {
@@ -168,7 +181,7 @@ async function mergeLeftOver(directory: string, backupId: string, binding: Journ
   const left = newPath(directory, backupId)
   const old = journalPath(directory, backupId)
   if (!(await exists(left))) return
-  const merged = `${old}.merge`
+  const merged = mergePath(directory, backupId)
   const file = await LineFile.create(merged)
   await file.write(`${formatBinding(binding)}\n`)
   let last: string | undefined
@@ -202,13 +215,14 @@ function asAscii(json: string): string {
 
 function formatLine({entry, local}: JournalLine): string {
   const numbers = [local.device, local.inode, local.sizeBytes, local.mtimeNs, local.ctimeNs, local.linkCount].join(',')
-  return `${asAscii(formatManifestEntry(entry).trimEnd())}\t${numbers}\n`
+  // The closing `;` shows that the last number is whole, should the line be cut there.
+  return `${asAscii(formatManifestEntry(entry).trimEnd())}\t${numbers};\n`
 }
 
 function parseLine(text: string): JournalLine | undefined {
   const tab = text.lastIndexOf('\t')
-  const numbers = text.slice(tab + 1).split(',')
-  if (tab < 0 || numbers.length !== 6 || !numbers.every((number) => /^-?\d+$/.test(number))) return undefined
+  const numbers = text.slice(tab + 1, -1).split(',')
+  if (tab < 0 || !text.endsWith(';') || numbers.length !== 6 || !numbers.every((number) => /^-?\d+$/.test(number))) return undefined
   try {
     const line = parseManifestLine(text.slice(0, tab))
     if (line.line !== 'entry') return undefined

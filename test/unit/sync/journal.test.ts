@@ -1,7 +1,8 @@
-import {copyFileSync, readFileSync, writeFileSync} from 'node:fs'
+import {copyFileSync, readFileSync, readdirSync, writeFileSync} from 'node:fs'
 import {join} from 'node:path'
 import {expect} from 'chai'
 import {backupPathFromBytes, type BackupPath} from '../../../src/lib/archive/backup-path.ts'
+import {LocalStateError} from '../../../src/lib/errors.ts'
 import {JournalWriter, readJournal, removeJournal, type JournalLine} from '../../../src/lib/sync/journal.ts'
 import {compareLocalStat, type LocalStat} from '../../../src/lib/sync/local-stat.ts'
 import {useTemporaryDirectory} from '../../support/temporary-directory.ts'
@@ -84,8 +85,83 @@ describe('the journal of a backup', () => {
     const writer = await JournalWriter.open(use(), ID, binding)
     expect((await writer.earlierLine('b'))?.entry.path).to.equal('b')
     await writer.finish({isWhole: false})
-    // b was seen by this run, which kept nothing of it; behind it lies what both knew.
-    expect(await collect(readJournal(path(), binding))).to.deep.equal(['c', 'e'])
+    // The walk did not come by a any more.
+    expect(await collect(readJournal(path(), binding))).to.deep.equal(['b', 'c', 'e'])
+  })
+
+  it('a run that reads ahead and then fails forgets nothing of what it had asked for', async () => {
+    await write(['a', 'b', 'c', 'd'])
+    for (let run = 0; run < 3; run++) {
+      const writer = await JournalWriter.open(use(), ID, binding)
+      for (const each of ['a', 'b', 'c']) await writer.earlierLine(each)
+      if (run === 1) await writer.append(line('a'))
+      await writer.finish({isWhole: false})
+      expect(await collect(readJournal(path(), binding))).to.deep.equal(['a', 'b', 'c', 'd'])
+    }
+  })
+
+  it('what was asked for and found to be another file is not kept', async () => {
+    await write(['a', 'b', 'c'])
+    const writer = await JournalWriter.open(use(), ID, binding)
+    for (const each of ['a', 'b', 'c']) await writer.earlierLine(each)
+    await writer.append({...line('b'), local: {...local, inode: 77n}})
+    await writer.finish({isWhole: false})
+    const inodes: bigint[] = []
+    for await (const each of readJournal(path(), binding)) inodes.push(each.local.inode)
+    expect(inodes).to.deep.equal([77n, local.inode])
+  })
+
+  it('a last line that was cut is not taken for a whole one with other numbers', async () => {
+    const writer = await JournalWriter.open(use(), ID, binding)
+    await writer.append({...line('a'), local: {...local, linkCount: 12}})
+    await writer.finish({isWhole: true})
+    const bytes = readFileSync(path())
+    for (let cut = 1; cut < 30; cut++) {
+      writeFileSync(path(), bytes.subarray(0, -cut))
+      for await (const each of readJournal(path(), binding)) expect(each.local, `${cut} bytes cut`).to.deep.equal({...local, linkCount: 12})
+    }
+  })
+
+  it('garbage instead of lines, as after a power cut, ends it', async () => {
+    await write(['a', 'b'])
+    const [head, first] = readFileSync(path(), 'latin1').split('\n')
+    for (const garbage of ['\0'.repeat(100), '{}', 'x\ty', `{"type":"end"}\t1,2,3,4,5,6;`, '\t']) {
+      writeFileSync(path(), `${head}\n${first}\n${garbage}\n${first}\n`)
+      expect(await collect(readJournal(path(), binding))).to.deep.equal(['a'])
+    }
+  })
+
+  it('left behind by a death at any moment of putting two together, the next run still knows what either knew', async () => {
+    await write(['b', 'd'])
+    const old = readFileSync(path())
+    await write(['a', 'b'])
+    const younger = readFileSync(path())
+    for (const [what, prepare] of [
+      ['before', () => undefined],
+      ['while the merge is written', () => writeFileSync(`${path()}.merge`, old.subarray(0, 20))],
+      ['after the merge took its place', () => writeFileSync(path(), Buffer.concat([younger, old.subarray(old.lastIndexOf('{'))]))],
+    ] as const) {
+      writeFileSync(path(), old)
+      writeFileSync(`${path()}.new`, younger)
+      prepare()
+      const writer = await JournalWriter.open(use(), ID, binding)
+      await writer.finish({isWhole: false})
+      expect(await collect(readJournal(path(), binding)), what).to.deep.equal(['a', 'b', 'd'])
+    }
+  })
+
+  it('a state directory that cannot be written is an error with the way out, not a bug', async () => {
+    writeFileSync(join(use(), 'file'), '')
+    const error = await JournalWriter.open(join(use(), 'file', 'below'), ID, binding).then(() => undefined, (thrown: unknown) => thrown)
+    expect(error).to.be.instanceOf(LocalStateError)
+    expect((error as LocalStateError).hint).to.be.a('string')
+  })
+
+  it('is removed with everything a dead run left beside it', async () => {
+    await write(['a'])
+    for (const suffix of ['.new', '.merge']) copyFileSync(path(), `${path()}${suffix}`)
+    await removeJournal(use(), ID)
+    expect(readdirSync(use())).to.deep.equal([])
   })
 
   it('is removed whole', async () => {
