@@ -250,7 +250,7 @@ async function digestBody(body: Buffer): Promise<string> {
 
 /** Modification time as rclone writes it: seconds with nanoseconds. */
 function mtimeMetadata(mtimeNs: bigint): Record<string, string> {
-  const nanoseconds = BigInt.asUintN(64, ((mtimeNs % 1_000_000_000n) + 1_000_000_000n) % 1_000_000_000n)
-  const seconds = (mtimeNs - nanoseconds) / 1_000_000_000n
-  return {mtime: `${seconds}.${nanoseconds.toString().padStart(9, '0')}`}
+  const sign = mtimeNs < 0n ? '-' : ''
+  const text = (mtimeNs < 0n ? -mtimeNs : mtimeNs).toString().padStart(10, '0')
+  return {mtime: `${sign}${text.slice(0, -9)}.${text.slice(-9)}`}
 }
