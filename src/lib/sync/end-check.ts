@@ -20,6 +20,7 @@ export async function checkTreeUnchanged(
   const lines = copied[Symbol.asyncIterator]()
   let line = await lines.next()
   for await (const found of walkBackupTree(root, deps.signal)) {
+    if (found.type === 'unreadable') throw found.error
     while (!line.done && line.value.entry.path < found.path) throw vanished(line.value.entry.path)
     if (line.done || line.value.entry.path !== found.path) {
       added.push(found.path)
@@ -37,9 +38,8 @@ function vanished(path: BackupPath): LocalFileError {
 }
 
 async function checkEntry(
-  root: string, copied: JournalLine, found: WalkedEntry, deps: Pick<UploadDeps, 'pool' | 'partSizeBytes' | 'signal'>,
+  root: string, copied: JournalLine, found: Exclude<WalkedEntry, {type: 'unreadable'}>, deps: Pick<UploadDeps, 'pool' | 'partSizeBytes' | 'signal'>,
 ): Promise<void> {
-  if (found.type === 'unreadable') throw found.error
   const {entry} = copied
   const shownPath = formatBackupPath(found.path)
   if (entry.type !== found.type) throw new LocalFileError('changed', shownPath, {detail: `it was a ${entry.type}, now it is a ${found.type}`})

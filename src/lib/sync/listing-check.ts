@@ -18,15 +18,16 @@ export interface ListingDifference {
  * Compares what the bucket lists below `base/<id>/` with what was copied, by key and size. The store may list in any
  * order and both sides may be millions, so both are folded into one number that does not depend on the order; only when
  * these differ are keys compared one by one, a bounded share at a time.
+ * @param copied the journal, read as often as needed
  * @returns undefined when both agree
  */
 export async function compareListing(
-  context: ServerContext, backupId: string, copied: () => AsyncIterable<JournalLine>,
+  context: ServerContext, backupId: string, copied: () => AsyncIterable<JournalLine>, keysInMemory = KEYS_IN_MEMORY,
 ): Promise<ListingDifference | undefined> {
   const expected = await foldCopied(copied())
   const listed = await foldListed(context, backupId)
   if (expected.count === listed.count && expected.sum === listed.sum) return undefined
-  const shares = Math.max(1, Math.ceil(Math.max(expected.count, listed.count) / KEYS_IN_MEMORY))
+  const shares = Math.max(1, Math.ceil(Math.max(expected.count, listed.count) / keysInMemory))
   const missing = new Counted()
   const foreign = new Counted()
   for (let share = 0; share < shares; share++) {

@@ -88,6 +88,40 @@ describe('the walk through a backup', () => {
     ])
   })
 
+  it('a directory of very many files holds up nothing else, and stops at the signal in the middle', async () => {
+    mkdirSync(join(use(), 'd'))
+    for (let index = 0; index < 3000; index++) writeFileSync(join(use(), 'd', String(index)), '')
+    let turns = 0
+    const count = () => {
+      turns++
+      timer = setImmediate(count)
+    }
+    let timer = setImmediate(count)
+    const abort = new AbortController()
+    let seen = 0
+    const error = await (async () => {
+      for await (const entry of walkBackupTree(use(), abort.signal)) {
+        void entry
+        if (++seen === 2500) abort.abort(new Error('stopped'))
+      }
+    })().then(() => undefined, (thrown: unknown) => thrown)
+    clearImmediate(timer)
+    expect((error as Error).message).to.equal('stopped')
+    expect(seen).to.equal(2500)
+    expect(turns).to.be.greaterThan(8)
+  })
+
+  it('a missing or closed backup directory is named where it lies', async () => {
+    const error = await walk(join(use(), 'nosuch')).then(() => undefined, (thrown: unknown) => thrown)
+    expect((error as LocalFileError).message).to.contain(join(use(), 'nosuch'))
+    chmodSync(use(), 0o700)
+    const {exit} = startModule(`
+      const {walkBackupTree} = await source('lib/sync/tree-walk.ts')
+      if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534) }
+      for await (const {type, error} of walkBackupTree(${JSON.stringify(use())})) if (type === 'unreadable') console.log(error.message)`)
+    expect((await exit).stdout).to.equal(process.getuid?.() === 0 ? `"${use()}" cannot be read: permission denied for uid 65534\n` : '')
+  })
+
   it('a backup directory that is itself a link is walked', async () => {
     mkdirSync(join(use(), 'real'))
     writeFileSync(join(use(), 'real/f'), '')
