@@ -1,7 +1,7 @@
 import type {BackupIdentity, BackupInfo, Tablespace} from '../barman/backup-info.ts'
 import {ConflictError} from '../errors.ts'
 import {
-  formatDocument, optionalNumber, optionalText, parseDocument, requireFields, requireText, textList, type JsonFields,
+  formatDocument, optionalNumber, optionalText, parseDocument, requireFields, requireSize, requireText, requireTextList, type JsonFields,
 } from './json-document.ts'
 import type {ManifestCounts} from './manifest.ts'
 
@@ -90,14 +90,16 @@ export function formatBackupRecord(record: BackupRecord): Buffer {
  */
 export function parseBackupRecord(bytes: Uint8Array, key: string): BackupRecord {
   const fields = parseDocument(RECORD, bytes, key)
-  const features = textList(fields, 'features')
+  const features = requireTextList(fields, 'features', key)
   const unknown = features.filter((feature) => !KNOWN_FEATURES.includes(feature))
   if (unknown.length > 0) {
     throw new ConflictError(`"${key}" needs what this barmans3 does not know: ${unknown.join(', ')}`, {
       hint: 'install a newer barmans3 to read this backup',
     })
   }
-  if (fields.layout !== 'mirror') throw new ConflictError(`"${key}" has the unknown layout "${String(fields.layout)}"`)
+  if (fields.layout !== 'mirror') {
+    throw new ConflictError(`"${key}" has the unknown layout "${String(fields.layout)}"`, {hint: 'install a newer barmans3 to read this backup'})
+  }
   const manifest = requireFields(fields, 'manifest', key)
   return {
     server: requireText(fields, 'server', key),
@@ -113,11 +115,11 @@ export function parseBackupRecord(bytes: Uint8Array, key: string): BackupRecord 
     counts: parseCounts(requireFields(fields, 'counts', key)),
     manifest: {
       key: requireText(manifest, 'key', key),
-      sizeBytes: optionalNumber(manifest, 'sizeBytes') ?? 0,
+      sizeBytes: requireSize(manifest, 'sizeBytes', key),
       sha256: requireText(manifest, 'sha256', key),
     },
-    owners: textList(fields, 'owners'),
-    vouchers: textList(fields, 'vouchers'),
+    owners: requireTextList(fields, 'owners', key),
+    vouchers: requireTextList(fields, 'vouchers', key),
   }
 }
 

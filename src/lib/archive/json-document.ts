@@ -6,6 +6,8 @@ export interface DocumentKind {
   readonly version: number
 }
 
+const LOOK = 'look at that object; barmans3 never replaces it'
+
 export type JsonFields = Readonly<Record<string, unknown>>
 
 /** The text of a document of `kind`, with a final line break. */
@@ -23,10 +25,10 @@ export function parseDocument(kind: DocumentKind, bytes: Uint8Array, name: strin
   try {
     value = JSON.parse(new TextDecoder('utf-8', {fatal: true}).decode(bytes))
   } catch (error) {
-    throw new ConflictError(`"${name}" is cut or foreign: it is no JSON`, {cause: error, hint: 'look at that object; barmans3 never replaces it'})
+    throw new ConflictError(`"${name}" is cut or foreign: it is no JSON`, {cause: error, hint: LOOK})
   }
   if (typeof value !== 'object' || value === null || !('format' in value) || value.format !== kind.format) {
-    throw new ConflictError(`"${name}" is not a ${kind.format} of barmans3`, {hint: 'look at that object; barmans3 never replaces it'})
+    throw new ConflictError(`"${name}" is not a ${kind.format} of barmans3`, {hint: LOOK})
   }
   const fields = value as JsonFields
   if (fields.version !== kind.version) {
@@ -40,14 +42,28 @@ export function parseDocument(kind: DocumentKind, bytes: Uint8Array, name: strin
 /** A string field, or a ConflictError naming the document. */
 export function requireText(fields: JsonFields, field: string, name: string): string {
   const value = fields[field]
-  if (typeof value !== 'string') throw new ConflictError(`"${name}" has no "${field}"`)
+  if (typeof value !== 'string') throw unreadable(field, name)
   return value
+}
+
+/** A number that is a size or count, or a ConflictError naming the document. */
+export function requireSize(fields: JsonFields, field: string, name: string): number {
+  const value = fields[field]
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw unreadable(field, name)
+  return value
+}
+
+/** The strings of an array field, or a ConflictError naming the document when it is anything else. */
+export function requireTextList(fields: JsonFields, field: string, name: string): string[] {
+  const value = fields[field]
+  if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) throw unreadable(field, name)
+  return value as string[]
 }
 
 /** A field that is an object, or a ConflictError naming the document. */
 export function requireFields(fields: JsonFields, field: string, name: string): JsonFields {
   const value = fields[field]
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new ConflictError(`"${name}" has no "${field}"`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw unreadable(field, name)
   return value as JsonFields
 }
 
@@ -61,8 +77,6 @@ export function optionalNumber(fields: JsonFields, field: string): number | unde
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined
 }
 
-/** The strings of an array field; empty when it is absent. */
-export function textList(fields: JsonFields, field: string): string[] {
-  const value = fields[field]
-  return Array.isArray(value) ? value.filter((item): item is string => typeof item === 'string') : []
+function unreadable(field: string, name: string): ConflictError {
+  return new ConflictError(`"${name}" has no "${field}" that can be understood`, {hint: LOOK})
 }

@@ -37,6 +37,9 @@ describe('the backup record', () => {
 
   for (const [what, change, says] of [
     ['a newer version', {version: 2}, /version 2/], ['another format', {format: 'x'}, /not a barmans3-backup/], ['an unknown feature', {features: ['mirror', 'encryption']}, /encryption/],
+    ['features nobody can read', {features: [{name: 'encryption'}]}, /features/], ['features that are no list', {features: 'encryption'}, /features/], ['no features', {features: undefined}, /features/],
+    ['owners nobody can read', {owners: [7]}, /owners/], ['a version that is no number', {version: '1'}, /version 1/], ['no version', {version: undefined}, /version/],
+    ['no identity', {identity: null}, /identity/], ['a size that is none', {manifest: {key: 'k', sha256: 'x'}}, /sizeBytes/],
     ['an unknown layout', {layout: 'compact'}, /compact/], ['no summary', {summary: null}, /summary/], ['no manifest', {manifest: []}, /manifest/],
   ] as const) {
     it(`with ${what} is refused by name`, () => {
@@ -45,6 +48,28 @@ describe('the backup record', () => {
       expect(() => parseBackupRecord(Buffer.from(text), 'the-key')).to.throw(/the-key/)
     })
   }
+
+  it('every change of one of its fields to nonsense is refused or read, never a crash', () => {
+    const document = JSON.parse(formatBackupRecord(makeRecord()).toString()) as Record<string, unknown>
+    for (const field of Object.keys(document)) {
+      for (const nonsense of [null, 0, -1, '', 'x', [], [null], {}, {id: 7}, true]) {
+        try {
+          parseBackupRecord(Buffer.from(JSON.stringify({...document, [field]: nonsense})), 'k')
+        } catch (error) {
+          expect(error, `${field} ${JSON.stringify(nonsense)}: ${String(error)}`).to.be.instanceOf(ConflictError).with.property('hint').that.is.a('string')
+        }
+      }
+    }
+  })
+
+  it('foreign bytes are refused', () => {
+    fc.assert(fc.property(fc.uint8Array({maxLength: 200}), (bytes) => {
+      expect(() => parseBackupRecord(bytes, 'k')).to.throw(ConflictError).with.property('hint').that.is.a('string')
+    }))
+    fc.assert(fc.property(fc.jsonValue(), (value) => {
+      expect(() => parseBackupRecord(Buffer.from(JSON.stringify(value)), 'k')).to.throw(ConflictError)
+    }))
+  })
 
   it('cut anywhere is refused, never taken for another', () => {
     const bytes = formatBackupRecord(makeRecord())

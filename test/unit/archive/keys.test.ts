@@ -43,6 +43,41 @@ describe('keys of the archive', () => {
     }), {numRuns: 2000})
   })
 
+  it('C22: no two paths of the bytes that escapes are made of share a key', () => {
+    const tricky = fc.array(fc.constantFrom(0x25, 0x32, 0x35, 0x45, 0x46, 0x2e, 0x01, 0x5c, 0xc3, 0xbc, 0xff, 0x2f), {minLength: 1, maxLength: 6})
+      .map((bytes) => Buffer.from(bytes).toString('latin1').split('/').filter((part) => part !== '').join('/') as BackupPath)
+    const byKey = new Map<string, string>()
+    fc.assert(fc.property(tricky, (path) => {
+      const key = keys.data(ID, path)
+      expect(byKey.get(key) ?? path, key).to.equal(path)
+      byKey.set(key, path)
+      expect(Buffer.from(key).toString()).to.equal(key)
+    }), {numRuns: 20_000})
+    expect(byKey.size).to.be.greaterThan(5000)
+  })
+
+  it('a name of 255 bytes that only just fits, and one that its escapes make too long', () => {
+    expect(keys.data(ID, backupPathFromText('x'.repeat(255)))).to.match(/\/x{255}$/)
+    const [one, two] = ['\x01', '\x02'].map((byte) => keys.data(ID, backupPathFromText(byte.repeat(100))))
+    expect(one).to.match(/%long\/[0-9a-f]{64}$/)
+    expect(one).not.to.equal(two)
+    expect(keys.data(ID, backupPathFromText('%long/x'))).not.to.contain('/%long/')
+  })
+
+  it('a whole key of 479 bytes fits, one of 480 does not', () => {
+    const room = 479 - Buffer.byteLength(keys.dataPrefix(ID))
+    const path = (bytes: number) => backupPathFromText(`${'a'.repeat(200)}/${'b'.repeat(bytes - 201)}`)
+    expect(Buffer.byteLength(keys.data(ID, path(room)))).to.equal(479)
+    expect(keys.data(ID, path(room + 1))).to.contain('/%long/')
+  })
+
+  it('what is data is told from metadata, whatever its path', () => {
+    fc.assert(fc.property(paths, (path) => {
+      const {type} = keys.classify(keys.data(ID, path))
+      expect(type).to.equal(path === 'backup.info' ? 'backup.info' : path === 'annotations/keep' ? 'keep' : 'data')
+    }))
+  })
+
   for (const [name, escaped] of [
     ['PG_VERSION', 'PG_VERSION'], ['a b+c~t', 'a b+c~t'], ['100%', '100%25'], ['a%2Bb', 'a%252Bb'], ['tab\t', 'tab%09'], ['b\\s', 'b%5Cs'], ['..h', '..h'], ['end.', 'end.'], ['ü', Buffer.from('ü').toString('latin1')],
   ] as const) {
