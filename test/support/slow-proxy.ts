@@ -1,0 +1,62 @@
+import {once} from 'node:events'
+import {createServer, connect, type Server, type Socket} from 'node:net'
+import type {AddressInfo} from 'node:net'
+import {Transform} from 'node:stream'
+import {setTimeout as delay} from 'node:timers/promises'
+
+/** A TCP proxy in front of an S3 server that lets only so many bytes a second through, so that a test can act in the middle. */
+export interface SlowProxy {
+  readonly endpoint: string
+  /** Bytes that went to the server so far. */
+  sentBytes(): number
+  /** From now on; 0 stops everything. */
+  setBytesPerSecond(bytesPerSecond: number): void
+  stop(): Promise<void>
+}
+
+export async function startSlowProxy(targetEndpoint: string, bytesPerSecond: number): Promise<SlowProxy> {
+  const target = new URL(targetEndpoint)
+  const sockets = new Set<Socket>()
+  let rate = bytesPerSecond
+  let sent = 0
+  let nextMs = 0
+  const server: Server = createServer((client) => {
+    const upstream = connect(Number(target.port), target.hostname)
+    for (const socket of [client, upstream]) {
+      sockets.add(socket)
+      socket.on('error', () => {
+        client.destroy()
+        upstream.destroy()
+      })
+      socket.on('close', () => sockets.delete(socket))
+    }
+    client.pipe(new Transform({
+      async transform(chunk: Buffer, _, done) {
+        while (rate === 0) await delay(20)
+        // One clock for all connections: the line is shared.
+        const now = Date.now()
+        nextMs = Math.max(nextMs, now) + (chunk.length * 1000) / rate
+        await delay(Math.max(0, nextMs - now))
+        sent += chunk.length
+        done(undefined, chunk)
+      },
+    })).pipe(upstream)
+    upstream.pipe(client)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const {port} = server.address() as AddressInfo
+  return {
+    endpoint: `http://127.0.0.1:${port}`,
+    sentBytes: () => sent,
+    setBytesPerSecond(next) {
+      rate = next
+      nextMs = 0
+    },
+    async stop() {
+      for (const socket of sockets) socket.destroy()
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
