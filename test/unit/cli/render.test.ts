@@ -174,3 +174,17 @@ describe('the queue', () => {
     ])
   })
 })
+
+describe('the plan of a dry run', () => {
+  it('is the result itself, so it is on stdout without a terminal, too', () => {
+    const planned = [{name: '000000010000000000000005', decision: 'upload', sizeBytes: 16_777_216}] as const
+    const wal = new WalTally().result('pg', planned, undefined, true)
+    const base = baseResult([{outcome: 'planned', files: 2, bytes: 10}], {isDryRun: true, metadataUpdated: 1})
+    const walLines = ['pg: 1 WAL file (000000010000000000000005), 16.0 MiB would be uploaded; 0 already there', '  upload  000000010000000000000005  16.0 MiB']
+    const baseLines = ['pg 20261101T020000: would be copied, 2 files, 10 B', 'pg: 1 metadata file would be brought up to date']
+    expect(renderWalSync([wal])).to.deep.include({table: walLines}).and.not.have.property('summary')
+    expect(renderBaseSync([base])).to.deep.include({table: baseLines}).and.not.have.property('summary')
+    const full = {server: 'pg', base, wal, baseError: undefined, walError: undefined, isDryRun: true, stoppedBy: undefined, exitCode: 0} as const
+    expect(renderFullSync([full])).to.deep.include({table: [...baseLines, ...walLines]}).and.not.have.property('summary')
+  })
+})

@@ -12,15 +12,17 @@ const WORDS: Readonly<Record<BackupOutcome['outcome'], string>> = {
   planned: 'would be copied',
 }
 
-/** What a base sync did, for people and for the log. Nothing new gives no log line. */
+/** What a base sync did, for people and for the log. Nothing new gives no log line. The plan of a dry run is a result. */
 export function renderBaseSync(results: readonly BaseSyncResult[]): Rendered {
-  return {summary: results.flatMap(summarize), verdict: combineVerdicts(results)}
+  const lines = results.flatMap(summarize)
+  return {...(results.some(({isDryRun}) => isDryRun) ? {table: lines} : {summary: lines}), verdict: combineVerdicts(results)}
 }
 
 function summarize(result: BaseSyncResult): string[] {
   const lines = result.backups.map((backup) => `${result.server} ${backup.backupId}: ${describe(backup)}`)
   if (lines.length === 0) lines.push(`${result.server}: no base backup to copy`)
-  if (result.metadataUpdated > 0) lines.push(`${result.server}: ${formatCount(result.metadataUpdated, 'metadata file')} brought up to date`)
+  const updated = result.isDryRun ? 'would be brought up to date' : 'brought up to date'
+  if (result.metadataUpdated > 0) lines.push(`${result.server}: ${formatCount(result.metadataUpdated, 'metadata file')} ${updated}`)
   for (const name of result.brokenTasks) lines.push(`${result.server}: "${name}" in the queue is no valid task and was set aside`)
   if (result.stoppedBy) {
     lines.push(`${result.server}: stopped: ${result.stoppedBy.message}`)

@@ -17,8 +17,9 @@ export function renderFullSync(results: readonly FullSyncResult[]): Rendered {
     Object.fromEntries(Object.entries(fields?.fields ?? {}).filter(([key]) => key !== 'server' && key !== 'hint').map(([key, value]) => [`${name}.${key}`, value]))
   const first = errors[0]?.error
   const worst = [base.verdict, wal.verdict].find((verdict) => verdict?.level === 'error') ?? base.verdict ?? wal.verdict
+  const lines = [base, wal].flatMap(({table, summary}) => [...(table ?? []), ...(summary ?? [])]).concat(errorLines)
   return {
-    summary: [...(base.summary ?? []), ...(wal.summary ?? []), ...errorLines],
+    ...(results.some(({isDryRun}) => isDryRun) ? {table: lines} : {summary: lines}),
     verdict: worst || first
       ? {
           level: first ? 'error' : (worst?.level ?? 'info'),

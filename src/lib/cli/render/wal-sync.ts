@@ -2,12 +2,10 @@ import type {Rendered} from '../base-command.ts'
 import type {ProblemSummary, WalSyncResult} from '../../sync/wal-result.ts'
 import {formatBytes, formatCount} from './units.ts'
 
-/** What a WAL sync did, for people and for the log. Nothing new gives no log line. */
+/** What a WAL sync did, for people and for the log. Nothing new gives no log line. The plan of a dry run is a result. */
 export function renderWalSync(results: readonly WalSyncResult[]): Rendered {
-  return {
-    summary: results.flatMap(summarize),
-    verdict: combineVerdicts(results),
-  }
+  const lines = results.flatMap(summarize)
+  return {...(results.some(({isDryRun}) => isDryRun) ? {table: lines} : {summary: lines}), verdict: combineVerdicts(results)}
 }
 
 function summarize(result: WalSyncResult): string[] {
