@@ -9,7 +9,7 @@ import {boundText, type TaskHook, type TaskRequest} from './task.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** What flags say; they win over the environment. */
+/** What the command line says; it wins over the environment. */
 export interface AddFlags {
   readonly server?: string
   readonly backupId?: string
@@ -61,7 +61,7 @@ function requireBackupHook(environment: Environment): void {
   if (hook === undefined && textOf(environment, 'BARMAN_SERVER') === undefined) {
     throw new UsageError('no backup to add: Barman did not call this, there are no BARMAN_* variables', {
       hint: 'set post_backup_script = barmans3 queue add in barman.conf, '
-        + 'or add one by hand: barmans3 queue add --server NAME --backup ID',
+        + 'or add one by hand: barmans3 queue add SERVER BACKUP',
     })
   }
   if (hook !== undefined && hook !== 'backup_script' && hook !== 'backup_retry_script') {
@@ -73,11 +73,11 @@ function requireBackupHook(environment: Environment): void {
 
 function parseServer(server: string | undefined): string {
   if (server === undefined) {
-    throw new UsageError('no server named: BARMAN_SERVER is empty', {hint: 'name it: --server NAME'})
+    throw new UsageError('no server named: BARMAN_SERVER is empty', {hint: 'name it: barmans3 queue add SERVER BACKUP'})
   }
   if (server.length > MAX_SERVER_LENGTH) {
     throw new UsageError(`the server's name has ${server.length} characters, more than Barman can use`, {
-      hint: 'look at BARMAN_SERVER or --server',
+      hint: 'look at BARMAN_SERVER',
     })
   }
   return server

@@ -67,7 +67,7 @@ describe('the environment of a hook', () => {
   }
 
   it('is refused without any variable of Barman, naming both ways to use it', () => {
-    expect(usageError({}).hint).to.include('post_backup_script').and.include('--server NAME --backup ID')
+    expect(usageError({}).hint).to.include('post_backup_script').and.include('barmans3 queue add SERVER BACKUP')
     expect(usageError({BARMAN_RETRY: '1'}).exitCode).to.equal(3)
   })
 
