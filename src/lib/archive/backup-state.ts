@@ -10,6 +10,10 @@ export interface RemoteBackupFacts {
   readonly hasData: boolean
   /** A copy of `backup.info`, in either place. */
   readonly hasBackupInfo: boolean
+  /** Anything else of it: a copy of `keep`, the manifest, a note. */
+  readonly hasOtherKeys: boolean
+  /** What the started marker says: before it was written, data and `backup.info` of the old scripts lay there. */
+  readonly hadLegacyData: boolean
 }
 
 /**
@@ -18,16 +22,16 @@ export interface RemoteBackupFacts {
  * | yes | any other key left ||||  `deleting` |
  * | yes | no | no | no | no | `absent`: a tombstone alone is not listed |
  * | no | yes | – | – | – | `complete` |
+ * | no | no | with legacy data | yes | yes | `legacy`: sent again, but not finished |
  * | no | no | yes | – | – | `incomplete` |
  * | no | no | no | yes | yes | `legacy`: made by the old scripts |
  * | no | no | no | yes | no | `incomplete`: the old scripts were stopped |
  * | no | no | no | no | – | `absent` |
  */
 export function remoteBackupState(facts: RemoteBackupFacts): RemoteBackupState {
-  const {hasRecord, hasStartedMarker, hasTombstone, hasData, hasBackupInfo} = facts
-  if (hasTombstone) return hasRecord || hasStartedMarker || hasData || hasBackupInfo ? 'deleting' : 'absent'
+  const {hasRecord, hasStartedMarker, hasTombstone, hasData, hasBackupInfo, hasOtherKeys, hadLegacyData} = facts
+  if (hasTombstone) return hasRecord || hasStartedMarker || hasData || hasBackupInfo || hasOtherKeys ? 'deleting' : 'absent'
   if (hasRecord) return 'complete'
-  if (hasStartedMarker) return 'incomplete'
-  if (hasData) return hasBackupInfo ? 'legacy' : 'incomplete'
-  return 'absent'
+  if (hasData && hasBackupInfo && (!hasStartedMarker || hadLegacyData)) return 'legacy'
+  return hasStartedMarker || hasData ? 'incomplete' : 'absent'
 }

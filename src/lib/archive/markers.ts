@@ -15,7 +15,7 @@ export interface StartedMarker {
   readonly attempt: string
   /** RFC 3339, UTC: when this run began. */
   readonly startedAt: string
-  /** Objects that no barmans3 had announced lay there already (made by the old scripts). */
+  /** Whether data and `backup.info` that no barmans3 had announced lay there already (made by the old scripts). */
   readonly hadLegacyData: boolean
 }
 

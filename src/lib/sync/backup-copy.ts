@@ -9,6 +9,7 @@ import {readBackup, type CatalogBackup} from '../barman/catalog.ts'
 import {BarmanFilesError, ConflictError, PartialError} from '../errors.ts'
 import {checkClaim, claimBackup} from './claim.ts'
 import {copyTree, failedFilesError, type CopiedTree} from './copy-tree.ts'
+import {deleteObject} from './delete-object.ts'
 import {checkTreeUnchanged} from './end-check.ts'
 import {LocalFileError} from './file-errors.ts'
 import {JournalWriter, journalDirectory, removeJournal, type JournalBinding} from './journal.ts'
@@ -27,6 +28,8 @@ export interface BackupCopyOptions {
   /** Ids of the backup's chain, root to leaf, as the catalogue has it; undefined when an ancestor is missing. */
   readonly chain: readonly BackupId[] | undefined
   readonly hadLegacyData: boolean
+  /** A tombstone stands, and is to be lifted. */
+  readonly isTombstoned: boolean
   readonly adopt: boolean
   readonly notes: MetadataNotes
 }
@@ -64,9 +67,13 @@ class BackupCopy {
   }
 
   async run(): Promise<BackupRecord> {
-    const {adopt, hadLegacyData} = this.#options
+    const {adopt, hadLegacyData, isTombstoned} = this.#options
     await this.#lockIfDone()
     const marker = await claimBackup(this.#context, {backupId: this.#id, identity: this.#identity, hadLegacyData, adopt})
+    if (isTombstoned) {
+      // Only now: without a marker, what the deletion has left would pass for a backup of the old scripts.
+      await deleteObject(this.#context, this.#context.keys.tombstone(this.#id), 'the backup stays deleted in S3; nothing was sent')
+    }
     const journal = await this.#copyUntilStable()
     const manifest = await uploadManifest(this.#context, this.#id, () => journal.read())
     await this.#putMetadata()

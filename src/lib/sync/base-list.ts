@@ -4,12 +4,12 @@ import {judgeRestorable} from '../archive/recoverability.ts'
 import {parseBackupInfo, type BackupInfo} from '../barman/backup-info.ts'
 import {readCatalog, type BarmanCatalog} from '../barman/catalog.ts'
 import {walRelativePath, parseWalName} from '../barman/wal-name.ts'
-import {BarmanFilesError, ConflictError, messageOf} from '../errors.ts'
+import {BarmanFilesError, messageOf} from '../errors.ts'
 import {readStartedMarker} from './claim.ts'
 import {forEachConcurrently} from './concurrency.ts'
 import {RemoteBackups} from './remote-backups.ts'
 import {MAX_DOCUMENT_BYTES} from './remote-identity.ts'
-import {readRecords} from './remote-records.ts'
+import {isOfOneObject, readRecords} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
 
 /** One backup, as Barman has it here and as the bucket has it. Times are RFC 3339 in UTC. */
@@ -54,7 +54,8 @@ export async function listBase(context: ServerContext): Promise<BaseListResult> 
   const remote = await RemoteBackups.load(context)
   const {records, problems: recordProblems} = await readRecords(context, remote.files)
   for (const {message} of recordProblems) problems.push(message)
-  const byId = new Map(records.map((record) => [record.backupId, record]))
+  // One that is being deleted counts no more, for those that need it neither.
+  const byId = new Map(records.flatMap((record) => (remote.files.tombstoned.has(record.backupId) ? [] : [[record.backupId, record] as const])))
   const ids = new Set([...remote.ids(), ...(catalog?.backups ?? []).map(({id}) => id as string)])
   const rows: BaseListRow[] = []
   await forEachConcurrently(ids, concurrency, async (backupId) => {
@@ -98,10 +99,10 @@ async function describeBackup(context: ServerContext, sources: Sources): Promise
   const state = await remote.state(backupId)
   if (state === 'absent' && !local) return undefined
   const record = state === 'complete' ? byId.get(backupId) : undefined
-  const info = record ? undefined : (local?.info ?? (await readRemoteInfo(context, backupId, state)))
+  const info = record ? undefined : (local?.info ?? (await readRemoteInfo(context, backupId, state, problems)))
   const facts = record
     ? {
-        name: record.summary.name, beginTime: record.summary.beginTime, endTime: record.summary.endTime,
+        name: record.summary.name, beginTime: normalizeTime(record.summary.beginTime), endTime: normalizeTime(record.summary.endTime),
         sizeBytes: record.counts.sourceBytes, storedBytes: record.counts.storedBytes, layout: record.layout as string,
         parentBackupId: record.summary.parentBackupId,
       }
@@ -149,14 +150,18 @@ async function listSegments({store, keys, signal}: ServerContext, {summary}: Bac
 }
 
 /** The copy of a backup's `backup.info` in the bucket, when there is no record to tell of it. */
-async function readRemoteInfo({store, keys, signal}: ServerContext, backupId: string, state: RemoteBackupState): Promise<BackupInfo | undefined> {
+async function readRemoteInfo(
+  {store, keys, signal}: ServerContext, backupId: string, state: RemoteBackupState, problems: string[],
+): Promise<BackupInfo | undefined> {
   if (state === 'absent') return undefined
   for (const place of ['meta', 'base'] as const) {
-    const bytes = await store.get(keys.backupInfo(backupId, place), {maxBytes: MAX_DOCUMENT_BYTES, signal})
     try {
+      const bytes = await store.get(keys.backupInfo(backupId, place), {maxBytes: MAX_DOCUMENT_BYTES, signal})
       if (bytes) return parseBackupInfo(bytes.toString('utf8'))
-    } catch {
+    } catch (error) {
       // A copy nobody can read tells nothing; the state is shown all the same.
+      if (!isOfOneObject(error) && !(error instanceof BarmanFilesError)) throw error
+      problems.push(`the copy of backup.info of ${backupId} in S3: ${messageOf(error)}`)
     }
   }
   return undefined
@@ -165,13 +170,18 @@ async function readRemoteInfo({store, keys, signal}: ServerContext, backupId: st
 async function startedBeginTime(context: ServerContext, backupId: string, state: RemoteBackupState, problems: string[]): Promise<string | undefined> {
   if (state !== 'incomplete') return undefined
   try {
-    const beginTime = (await readStartedMarker(context, backupId))?.identity.beginTime
-    return beginTime === undefined ? undefined : new Date(beginTime).toISOString()
+    return normalizeTime((await readStartedMarker(context, backupId))?.identity.beginTime)
   } catch (error) {
-    if (!(error instanceof ConflictError)) throw error
+    if (!isOfOneObject(error)) throw error
     problems.push(messageOf(error))
     return undefined
   }
+}
+
+/** A time as RFC 3339 in UTC, which sorts as text; undefined when it is none. */
+function normalizeTime(text: string | undefined): string | undefined {
+  const time = new Date(text ?? '')
+  return Number.isNaN(time.getTime()) ? undefined : time.toISOString()
 }
 
 function byBeginTime(left: BaseListRow, right: BaseListRow): number {

@@ -3,10 +3,11 @@ import type {CatalogBackup} from '../barman/catalog.ts'
 
 /**
  * What is to be done with one backup. `copy`: send it. `done`: it is in S3. `wait`: not finished in Barman yet, look again
- * next time. `refuse`: it can never be sent as it is. `skip`: left alone on purpose.
+ * next time. `refuse`: it can never be sent as it is, and Barman says so itself. `broken`: Barman takes it for a good one,
+ * but it cannot be sent. `skip`: left alone on purpose.
  */
 export interface BaseDecision {
-  readonly action: 'copy' | 'done' | 'wait' | 'refuse' | 'skip'
+  readonly action: 'copy' | 'done' | 'wait' | 'refuse' | 'broken' | 'skip'
   readonly reason: string
 }
 
@@ -14,11 +15,12 @@ export interface BaseDecision {
  * | on Barman's disk | in S3 | decision |
  * |---|---|---|
  * | – | complete | `done` (the caller compares the identity) |
- * | gone, unreadable, being deleted, in snapshots, without data | any other | `refuse` |
- * | FAILED, or a status nobody knows | any other | `refuse` |
- * | EMPTY, STARTED, SYNCING | any other | `wait` |
- * | WAITING_FOR_WALS, DONE | a tombstone, alone or not | `skip`, with `again` `copy` |
- * | WAITING_FOR_WALS, DONE | legacy | `skip`, with `again` `copy` |
+ * | gone | any other | `refuse` |
+ * | there | a tombstone, alone or not | `skip`, with `again` as below |
+ * | there | legacy | `skip`, with `again` as below |
+ * | being deleted, in snapshots, FAILED | absent, incomplete | `refuse` |
+ * | unreadable, without data, or a status nobody knows | absent, incomplete | `broken` |
+ * | EMPTY, STARTED, SYNCING | absent, incomplete | `wait` |
  * | WAITING_FOR_WALS, DONE | absent, incomplete | `copy` |
  *
  * WAITING_FOR_WALS is what every hook sees since Barman 2.5 (barman: `backup.backup`), and means that the data is whole.
@@ -30,16 +32,16 @@ export function decideBackup(
 ): BaseDecision {
   if (state === 'complete') return {action: 'done', reason: 'it is in S3 already'}
   if (!backup) return {action: 'refuse', reason: 'Barman has no such backup (any more)'}
-  const local = decideLocal(backup)
-  if (local) return local
   if (isTombstoned && !again) return {action: 'skip', reason: 'it was deleted in S3 on purpose; --again lifts that'}
   if (state === 'legacy' && !again) return {action: 'skip', reason: 'the old scripts copied it, unproven; --again sends it anew'}
+  const local = decideLocal(backup)
+  if (local) return local
   return {action: 'copy', reason: state === 'incomplete' ? 'an earlier copy was not finished' : 'it is not in S3'}
 }
 
 function decideLocal(backup: CatalogBackup): BaseDecision | undefined {
   const {info} = backup
-  if (!info) return {action: 'refuse', reason: backup.problem ?? 'its backup.info cannot be read'}
+  if (!info) return {action: 'broken', reason: backup.problem ?? 'its backup.info cannot be read'}
   if (backup.deleteMarkerPath !== undefined) return {action: 'refuse', reason: 'Barman is deleting it'}
   switch (info.status) {
     case 'EMPTY':
@@ -52,9 +54,9 @@ function decideLocal(backup: CatalogBackup): BaseDecision | undefined {
     case 'WAITING_FOR_WALS':
       break
     default:
-      return {action: 'refuse', reason: 'its status in backup.info is not understood'}
+      return {action: 'broken', reason: 'its status in backup.info is not understood'}
   }
   if (info.hasSnapshots) return {action: 'refuse', reason: 'its data is in cloud disk snapshots, not in Barman\'s directory'}
-  if (!backup.hasDataDirectory) return {action: 'refuse', reason: 'its data directory is missing'}
+  if (!backup.hasDataDirectory) return {action: 'broken', reason: 'its data directory is missing'}
   return undefined
 }

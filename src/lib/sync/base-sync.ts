@@ -1,3 +1,5 @@
+import type {BackupRecord} from '../archive/backup-record.ts'
+import type {RemoteBackupState} from '../archive/backup-state.ts'
 import {parseBackupId, type BackupId} from '../barman/backup-id.ts'
 import {sameIdentity, type BackupIdentity} from '../barman/backup-info.ts'
 import {backupChain, readBackup, readCatalog, type BarmanCatalog, type CatalogBackup} from '../barman/catalog.ts'
@@ -70,6 +72,7 @@ class BaseSync {
     if (!isDryRun) await queue?.recover()
     progress.phase(`base backups of ${server.name}: compare`)
     const catalog = await readCatalog(server, {signal})
+    checkBaseDirectory(catalog)
     this.#identity = await guardSystemId(this.#context, catalog)
     const remote = await RemoteBackups.load(this.#context)
     const notes = await MetadataNotes.load(this.#context)
@@ -160,14 +163,16 @@ class BaseSync {
   /** What the hook missed: hooks do not fire on passive nodes, nor when the backup process was killed. */
   async #scan(catalog: BarmanCatalog, remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
     const handled = new Set(this.#outcomes.map(({backupId}) => backupId))
-    for (const {id, info, problem} of catalog.backups) {
+    for (const {id} of catalog.backups) {
       if (handled.has(id) || remote.files.recorded.has(id)) continue
-      if (!info) {
-        this.#add(id, 'scan', 'failed', {reason: problem ?? 'its backup.info cannot be read', exitCode: EXIT.barmanFiles})
-        continue
-      }
-      const {action} = decideBackup(await readBackup(this.#context.server, id), await remote.look(id), {again: false})
+      const backup = await readBackup(this.#context.server, id)
+      // Deleted by Barman since the catalogue was read.
+      if (!backup) continue
+      const {action, reason} = decideBackup(backup, await remote.look(id), {again: false})
       if (action === 'copy') await this.#handle(id, 'scan', remote, notes)
+      if (action !== 'broken') continue
+      this.#context.progress.fail(`backup ${id} cannot be copied: ${reason}`)
+      this.#add(id, 'scan', 'failed', {reason, exitCode: EXIT.barmanFiles})
     }
   }
 
@@ -188,9 +193,11 @@ class BaseSync {
     const id = parseBackupId(text)
     if (!id) return this.#refuse(text, origin, 'that is no backup id')
     const backup = await readBackup(this.#context.server, id)
-    const {action, reason} = decideBackup(backup, await remote.look(id), {again})
+    const look = await remote.look(id)
+    const {action, reason} = decideBackup(backup, look, {again})
     switch (action) {
-      case 'refuse': return this.#refuse(id, origin, reason)
+      case 'refuse':
+      case 'broken': return this.#refuse(id, origin, reason)
       case 'wait': return this.#add(id, origin, 'not-finished', {reason, exitCode: origin === 'command' ? EXIT.partial : EXIT.ok})
       case 'skip': return this.#add(id, origin, 'skipped', {reason})
       case 'done':
@@ -198,7 +205,7 @@ class BaseSync {
         return this.#add(id, origin, 'already-complete', {reason})
       case 'copy':
         if (!backup) throw new BarmanFilesError(`backup ${id} is gone`)
-        return await this.#copy(id, backup, reason, origin, remote, notes)
+        return await this.#copy(id, backup, {reason, origin, ...look}, remote, notes)
     }
   }
 
@@ -210,16 +217,25 @@ class BaseSync {
   /** @throws ConflictError when S3 has another backup under this id */
   async #checkSameBackup(id: BackupId, backup: CatalogBackup | undefined): Promise<void> {
     const record = await readRecord(this.#context, id)
-    if (!record || !backup?.info || sameIdentity(record.identity, identityOf(backup, this.#identity.systemId))) return
+    if (!record || !backup?.info) return
+    this.#checkIdentity(record, backup)
+  }
+
+  /** @throws ConflictError when the record is of another backup */
+  #checkIdentity(record: BackupRecord, backup: CatalogBackup): void {
+    const {id, info} = backup
+    if (sameIdentity(record.identity, identityOf(backup, this.#identity.systemId))) return
     throw new ConflictError(
       `backup ${id} in S3, written by ${record.writer.host}, is another backup with the same id: begun ${record.identity.beginTime ?? '?'} at `
-      + `${record.identity.beginXlog ?? '?'}, here ${backup.info.beginTimeText ?? '?'} at ${backup.info.beginXlog ?? '?'}; nothing was replaced`, {
+      + `${record.identity.beginXlog ?? '?'}, here ${info?.beginTimeText ?? '?'} at ${info?.beginXlog ?? '?'}; nothing was replaced`, {
         hint: 'two Barman hosts must not share one place: set servers.<name>.uri on one of them',
       })
   }
 
   async #copy(
-    id: BackupId, backup: CatalogBackup, reason: string, origin: BackupOutcome['origin'], remote: RemoteBackups, notes: MetadataNotes,
+    id: BackupId, backup: CatalogBackup,
+    {reason, origin, state, isTombstoned}: {reason: string; origin: BackupOutcome['origin']; state: RemoteBackupState; isTombstoned: boolean},
+    remote: RemoteBackups, notes: MetadataNotes,
   ): Promise<BackupOutcome> {
     const {server, keys, signal} = this.#context
     if (this.#options.isDryRun) {
@@ -232,15 +248,16 @@ class BaseSync {
       }
       return this.#add(id, origin, 'planned', {reason, files, bytes})
     }
-    if (remote.files.tombstoned.has(id)) {
-      await deleteObject(this.#context, keys.tombstone(id), 'the backup stays deleted in S3; nothing was sent')
+    if (isTombstoned && remote.files.recorded.has(id)) {
       // The record goes first: while it is there, nothing of the backup has been deleted.
-      if (remote.files.recorded.has(id)) return this.#add(id, origin, 'already-complete', {reason: 'its deletion in S3 was called off'})
+      await this.#checkSameBackup(id, backup)
+      await deleteObject(this.#context, keys.tombstone(id), 'the backup stays deleted in S3; nothing was sent')
+      return this.#add(id, origin, 'already-complete', {reason: 'its deletion in S3 was called off'})
     }
     // Read anew: the catalogue may have changed since the run began, and a chain must be the present one.
     const chain = backupChain(await readCatalog(server, {signal}), id)?.map((member) => member.id)
     const record = await copyBackup(this.#context, backup, {
-      systemId: this.#identity.systemId, chain, hadLegacyData: await remote.hasUnannouncedData(id), adopt: this.#options.adopt, notes,
+      systemId: this.#identity.systemId, chain, hadLegacyData: state === 'legacy', isTombstoned, adopt: this.#options.adopt, notes,
     })
     this.#context.progress.event('backup copied', {backup: id, files: record.counts.files, bytes: record.counts.sourceBytes})
     return this.#add(id, origin, 'copied', {reason, files: record.counts.files, bytes: record.counts.sourceBytes})
@@ -250,8 +267,9 @@ class BaseSync {
   async #carryMetadata(remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
     const {server, signal, writer, progress} = this.#context
     const catalog = await readCatalog(server, {signal})
+    const failed = new Set(this.#outcomes.filter(({outcome}) => outcome === 'failed').map(({backupId}) => backupId))
     for (const backup of catalog.backups) {
-      if (!remote.files.recorded.has(backup.id) || remote.files.tombstoned.has(backup.id) || !backup.info) continue
+      if (failed.has(backup.id) || !remote.files.recorded.has(backup.id) || remote.files.tombstoned.has(backup.id) || !backup.info) continue
       try {
         if (!(await notes.isOwn(backup.id, async () => await this.#isOurs(backup, writer.id)))) continue
         this.#metadataUpdated += (await syncMetadata(this.#context, backup, notes, this.#options.isDryRun)).length
@@ -263,9 +281,12 @@ class BaseSync {
     }
   }
 
+  /** @throws ConflictError when the record is of another backup: the scan takes the id for done and would never tell */
   async #isOurs(backup: CatalogBackup, writerId: string): Promise<boolean> {
     const record = await readRecord(this.#context, backup.id)
-    return record !== undefined && record.writer.id === writerId && sameIdentity(record.identity, identityOf(backup, this.#identity.systemId))
+    if (!record) return false
+    this.#checkIdentity(record, backup)
+    return record.writer.id === writerId
   }
 
   #add(
@@ -278,4 +299,16 @@ class BaseSync {
     this.#outcomes.push(added)
     return added
   }
+}
+
+/**
+ * Backups that are known while the directory of all of them is missing: its disk is not mounted.
+ * @throws BarmanFilesError
+ */
+function checkBaseDirectory({backups, problems, server}: BarmanCatalog): void {
+  const missing = problems.find(({path}) => path === server.basebackupsDirectory)
+  if (!missing || backups.length === 0) return
+  throw new BarmanFilesError(`${missing.path}: ${missing.message}, but server ${server.name} has ${backups.length} backups; nothing was uploaded`, {
+    hint: 'see whether its disk is mounted, and compare with basebackups_directory in `barman show-servers`',
+  })
 }

@@ -8,7 +8,7 @@ import type {ServerContext} from './server-context.ts'
 export interface ClaimRequest {
   readonly backupId: string
   readonly identity: BackupIdentity
-  /** Objects that no barmans3 had announced lie there already. */
+  /** Data and `backup.info` that no barmans3 had announced lie there already. */
   readonly hadLegacyData: boolean
   /** Take over what another installation began, because it is known to have stopped. */
   readonly adopt: boolean
@@ -55,7 +55,9 @@ export async function claimBackup(context: ServerContext, request: ClaimRequest)
 }
 
 /** The started marker of a backup, undefined if there is none. */
-export async function readStartedMarker({store, keys, signal}: ServerContext, backupId: string): Promise<StartedMarker | undefined> {
+export async function readStartedMarker(
+  {store, keys, signal}: Pick<ServerContext, 'store' | 'keys' | 'signal'>, backupId: string,
+): Promise<StartedMarker | undefined> {
   const key = keys.started(backupId)
   const bytes = await store.get(key, {maxBytes: MAX_DOCUMENT_BYTES, signal})
   return bytes && parseStartedMarker(bytes, key)

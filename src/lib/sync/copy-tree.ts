@@ -20,6 +20,8 @@ export interface CopiedTree {
   readonly sentBytes: number
   readonly failures: readonly ItemProblem[]
   readonly failureCount: number
+  /** Set when the store refused every file that failed: then nothing is wrong with Barman's files. */
+  readonly refusal: StoreRefusedError | undefined
 }
 
 const MAX_NAMED_FAILURES = 20
@@ -54,6 +56,7 @@ class TreeCopy implements CopiedTree {
   sentBytes = 0
   failureCount = 0
   readonly failures: ItemProblem[] = []
+  refusal: StoreRefusedError | undefined
   readonly #context: ServerContext
   readonly #backupId: string
   readonly #root: string
@@ -100,6 +103,8 @@ class TreeCopy implements CopiedTree {
   }
 
   #fail(name: string, error: Error): undefined {
+    const isRefusal = error instanceof StoreRefusedError
+    this.refusal = isRefusal && (this.failureCount === 0 || this.refusal) ? error : undefined
     this.failureCount++
     if (this.failures.length < MAX_NAMED_FAILURES) this.failures.push({name, message: messageOf(error)})
     this.#context.progress.fail(messageOf(error).includes(name) ? messageOf(error) : `${name}: ${messageOf(error)}`)
@@ -145,11 +150,19 @@ class TreeCopy implements CopiedTree {
   }
 }
 
-/** The error of a backup some of whose files could not be copied, saying how many and which. */
-export function failedFilesError(backupId: string, tree: CopiedTree): BarmanFilesError {
+/** The error of a backup some of whose files could not be copied, saying how many and which, and whose fault it is. */
+export function failedFilesError(backupId: string, tree: CopiedTree): BarmanFilesError | StoreRefusedError {
   const names = tree.failures.slice(0, 3).map(({name}) => name).join(', ')
   const more = tree.failureCount > 3 ? ', …' : ''
-  return new BarmanFilesError(`backup ${backupId}: ${tree.failureCount} of ${tree.files} files failed: ${names}${more}`, {
-    hint: 'the backup is not recorded as complete; mend the files named and run again, only these will be sent',
+  const text = `backup ${backupId}: ${tree.failureCount} of ${tree.files} files failed: ${names}${more}`
+  const {refusal} = tree
+  if (!refusal) {
+    return new BarmanFilesError(text, {
+      hint: 'the backup is not recorded as complete; mend the files named and run again, only these will be sent',
+    })
+  }
+  return new StoreRefusedError(`${text}: ${messageOf(refusal)}`, {
+    storeCode: refusal.storeCode, scope: 'request', cause: refusal,
+    hint: `the backup is not recorded as complete; run again, only these will be sent${refusal.hint === undefined ? '' : `; ${refusal.hint}`}`,
   })
 }

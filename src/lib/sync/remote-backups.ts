@@ -1,8 +1,16 @@
 import {remoteBackupState, type RemoteBackupState} from '../archive/backup-state.ts'
-import {listRemoteFiles, type RemoteFiles} from './remote-records.ts'
+import {readStartedMarker} from './claim.ts'
+import {isOfOneObject, listRemoteFiles, type RemoteFiles} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
 
 type Context = Pick<ServerContext, 'store' | 'keys' | 'signal'>
+
+/** What lies in `base/<id>/` and `meta/` of one backup. */
+interface Found {
+  readonly hasData: boolean
+  readonly hasBackupInfo: boolean
+  readonly hasOtherKeys: boolean
+}
 
 /** The backups of one server as the bucket shows them, with two LISTs and little more for each that has no record. */
 export class RemoteBackups {
@@ -10,30 +18,36 @@ export class RemoteBackups {
   readonly files: RemoteFiles
   readonly #directories: ReadonlySet<string>
   readonly #metaInfos: ReadonlySet<string>
+  readonly #metaKeeps: ReadonlySet<string>
 
-  private constructor(context: Context, files: RemoteFiles, directories: ReadonlySet<string>, metaInfos: ReadonlySet<string>) {
+  private constructor(
+    context: Context, files: RemoteFiles, directories: ReadonlySet<string>, meta: {infos: ReadonlySet<string>; keeps: ReadonlySet<string>},
+  ) {
     this.#context = context
     this.files = files
     this.#directories = directories
-    this.#metaInfos = metaInfos
+    this.#metaInfos = meta.infos
+    this.#metaKeeps = meta.keeps
   }
 
   static async load(context: Context): Promise<RemoteBackups> {
     const {store, keys, signal} = context
     const files = await listRemoteFiles(context)
     const directories = new Set(await store.listDirectories(keys.basePrefix, {signal}))
-    const metaInfos = new Set<string>()
+    const infos = new Set<string>()
+    const keeps = new Set<string>()
     for await (const {key} of store.list(keys.metaPrefix, {signal})) {
       const kind = keys.classify(key)
-      if (kind.type === 'backup.info') metaInfos.add(kind.backupId)
+      if (kind.type === 'backup.info') infos.add(kind.backupId)
+      if (kind.type === 'keep') keeps.add(kind.backupId)
     }
-    return new RemoteBackups(context, files, directories, metaInfos)
+    return new RemoteBackups(context, files, directories, {infos, keeps})
   }
 
   /** Every id of which the bucket has anything, sorted. */
   ids(): string[] {
-    const {started, recorded, tombstoned} = this.files
-    const all = new Set([...started, ...recorded, ...tombstoned, ...this.#metaInfos, ...this.#directories])
+    const {started, recorded, tombstoned, others} = this.files
+    const all = new Set([...started, ...recorded, ...tombstoned, ...others, ...this.#metaInfos, ...this.#metaKeeps, ...this.#directories])
     return [...all].filter((id) => /^\d{8}T\d{6}$/.test(id)).sort()
   }
 
@@ -43,36 +57,44 @@ export class RemoteBackups {
   }
 
   async state(backupId: string): Promise<RemoteBackupState> {
-    const {started, recorded, tombstoned} = this.files
-    const needsLook = !recorded.has(backupId) && (!started.has(backupId) || tombstoned.has(backupId))
-    const found = needsLook ? await this.#lookAt(backupId) : {hasData: true, hasBackupInfo: true}
+    const {started, recorded, tombstoned, others} = this.files
+    const hasTombstone = tombstoned.has(backupId)
+    const hasStartedMarker = started.has(backupId)
+    const hadLegacyData = hasStartedMarker && !hasTombstone && !recorded.has(backupId) && (await this.#hadLegacyData(backupId))
+    const needsLook = !recorded.has(backupId) && (!hasStartedMarker || hadLegacyData)
+    const found = needsLook ? await this.#lookAt(backupId) : {hasData: false, hasBackupInfo: false, hasOtherKeys: false}
     return remoteBackupState({
-      hasRecord: recorded.has(backupId),
-      hasStartedMarker: started.has(backupId),
-      hasTombstone: tombstoned.has(backupId),
+      hasRecord: recorded.has(backupId), hasStartedMarker, hasTombstone, hadLegacyData,
       ...found,
+      hasOtherKeys: found.hasOtherKeys || others.has(backupId),
     })
   }
 
-  /** Whether there is data of the backup that no barmans3 announced. */
-  async hasUnannouncedData(backupId: string): Promise<boolean> {
-    const {started, recorded} = this.files
-    return !started.has(backupId) && !recorded.has(backupId) && (await this.#lookAt(backupId)).hasData
+  async #hadLegacyData(backupId: string): Promise<boolean> {
+    try {
+      return (await readStartedMarker(this.#context, backupId))?.hadLegacyData ?? false
+    } catch (error) {
+      // A marker nobody can read is a problem for who wants to go on with that backup, not for the list.
+      if (isOfOneObject(error)) return false
+      throw error
+    }
   }
 
-  async #lookAt(backupId: string): Promise<{hasData: boolean; hasBackupInfo: boolean}> {
+  async #lookAt(backupId: string): Promise<Found> {
     const {store, keys, signal} = this.#context
     let hasBackupInfo = this.#metaInfos.has(backupId)
+    let hasOtherKeys = this.#metaKeeps.has(backupId)
     // Some stores still name a folder that has been emptied: only an object is a proof.
-    if (!this.#directories.has(backupId)) return {hasData: false, hasBackupInfo}
+    if (!this.#directories.has(backupId)) return {hasData: false, hasBackupInfo, hasOtherKeys}
     let hasData = false
     for await (const {key} of store.list(keys.dataPrefix(backupId), {signal})) {
       const kind = keys.classify(key)
       if (kind.type === 'backup.info') hasBackupInfo = true
+      if (kind.type === 'keep') hasOtherKeys = true
       if (kind.type === 'data') hasData = true
       if (hasData) break
     }
     hasBackupInfo ||= (await store.head(keys.backupInfo(backupId, 'base'), {signal})) !== undefined
-    return {hasData, hasBackupInfo}
+    return {hasData, hasBackupInfo, hasOtherKeys}
   }
 }

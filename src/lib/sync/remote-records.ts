@@ -1,5 +1,5 @@
 import {parseBackupRecord, type BackupRecord} from '../archive/backup-record.ts'
-import {ConflictError, messageOf} from '../errors.ts'
+import {ConflictError, StoreRefusedError, messageOf} from '../errors.ts'
 import {forEachConcurrently} from './concurrency.ts'
 import {MAX_DOCUMENT_BYTES} from './remote-identity.ts'
 import type {ItemProblem, ServerContext} from './server-context.ts'
@@ -9,6 +9,8 @@ export interface RemoteFiles {
   readonly started: ReadonlySet<string>
   readonly recorded: ReadonlySet<string>
   readonly tombstoned: ReadonlySet<string>
+  /** Of which a manifest or a note is there. */
+  readonly others: ReadonlySet<string>
 }
 
 /** The names in `barmans3/`, with one LIST. */
@@ -16,17 +18,18 @@ export async function listRemoteFiles({store, keys, signal}: Pick<ServerContext,
   const started = new Set<string>()
   const recorded = new Set<string>()
   const tombstoned = new Set<string>()
+  const others = new Set<string>()
   for await (const {key} of store.list(keys.recordsPrefix, {signal})) {
     const kind = keys.classify(key)
-    if (kind.type === 'started') started.add(kind.backupId)
-    if (kind.type === 'record') recorded.add(kind.backupId)
-    if (kind.type === 'deleted') tombstoned.add(kind.backupId)
+    if (!('backupId' in kind)) continue
+    const found = kind.type === 'started' ? started : kind.type === 'record' ? recorded : kind.type === 'deleted' ? tombstoned : others
+    found.add(kind.backupId)
   }
-  return {started, recorded, tombstoned}
+  return {started, recorded, tombstoned, others}
 }
 
 /**
- * All records of a server, by one LIST and one small GET each. A record that cannot be understood is a problem and does
+ * All records of a server, by one LIST and one small GET each. A record that cannot be read or understood is a problem and does
  * not hide the others.
  */
 export async function readRecords(
@@ -40,11 +43,16 @@ export async function readRecords(
       const record = await readRecord(context, backupId)
       if (record) records.push(record)
     } catch (error) {
-      if (!(error instanceof ConflictError)) throw error
+      if (!isOfOneObject(error)) throw error
       problems.push({name: backupId, message: messageOf(error)})
     }
   })
   return {records: records.sort((left, right) => (left.backupId < right.backupId ? -1 : 1)), problems}
+}
+
+/** Whether an error is about one object only: it cannot be understood, or the store does not give it out. */
+export function isOfOneObject(error: unknown): error is ConflictError | StoreRefusedError {
+  return error instanceof ConflictError || (error instanceof StoreRefusedError && error.scope === 'request')
 }
 
 /**

@@ -140,8 +140,21 @@ describe('the state of a backup in S3', () => {
     [0, 0, 0, 1, 1, 'legacy'], [0, 0, 0, 1, 0, 'incomplete'], [0, 0, 0, 0, 1, 'absent'], [0, 0, 0, 0, 0, 'absent'],
   ] as const satisfies readonly (readonly [number, number, number, number, number, RemoteBackupState])[]) {
     it(`tombstone ${tombstone}, record ${record}, started ${started}, data ${data}, backup.info ${info}: ${state}`, () => {
-      expect(remoteBackupState({hasTombstone: !!tombstone, hasRecord: !!record, hasStartedMarker: !!started, hasData: !!data, hasBackupInfo: !!info})).to.equal(state)
+      expect(remoteBackupState({hasTombstone: !!tombstone, hasRecord: !!record, hasStartedMarker: !!started, hasData: !!data, hasBackupInfo: !!info, hasOtherKeys: false, hadLegacyData: false})).to.equal(state)
     })
+  }
+})
+
+describe('the state of a backup in S3, the rarer facts', () => {
+  const nothing = {hasTombstone: false, hasRecord: false, hasStartedMarker: false, hasData: false, hasBackupInfo: false, hasOtherKeys: false, hadLegacyData: false}
+  for (const [what, facts, state] of [
+    ['a tombstone and a manifest or note', {hasTombstone: true, hasOtherKeys: true}, 'deleting'],
+    ['a manifest or note alone', {hasOtherKeys: true}, 'absent'],
+    ['legacy data that is being sent again', {hasStartedMarker: true, hadLegacyData: true, hasData: true, hasBackupInfo: true}, 'legacy'],
+    ['legacy data that is gone by now', {hasStartedMarker: true, hadLegacyData: true}, 'incomplete'],
+    ['legacy data that was sent again', {hasStartedMarker: true, hadLegacyData: true, hasData: true, hasBackupInfo: true, hasRecord: true}, 'complete'],
+  ] as const) {
+    it(`${what}: ${state}`, () => expect(remoteBackupState({...nothing, ...facts})).to.equal(state))
   }
 })
 
