@@ -31,7 +31,7 @@ export function localFileError(error: unknown, shownPath: string): LocalFileErro
 }
 
 function describe(errno: string | undefined, error: unknown): string {
-  if (errno === 'EACCES' || errno === 'EPERM') return `permission denied for uid ${process.getuid?.() ?? '?'}`
+  if (errno === 'EACCES' || errno === 'EPERM') return `permission denied for uid ${process.geteuid?.() ?? '?'}`
   if (errno === 'EIO') return 'the disk reports a read error (EIO)'
   return errno ?? String(error)
 }
