@@ -2,6 +2,7 @@ import {createHash} from 'node:crypto'
 import {join} from 'node:path'
 import {readFile} from 'node:fs/promises'
 import type {CatalogBackup} from '../barman/catalog.ts'
+import type {BarmanServer} from '../barman/server-directories.ts'
 import {BarmanFilesError, errnoOf} from '../errors.ts'
 import {writeDurably} from '../local/durable-file.ts'
 import {fileNameForServer} from '../local/server-file-name.ts'
@@ -23,14 +24,17 @@ interface MetadataFile {
  */
 export async function readMetadataFiles({keys, server}: ServerContext, backup: CatalogBackup): Promise<MetadataFile[]> {
   const files: MetadataFile[] = []
-  const isInMeta = (path: string) => path.startsWith(`${server.metaDirectory}/`)
   for (const path of [backup.oldInfoPath, backup.infoPath]) {
     const bytes = path === undefined ? undefined : await readIfThere(path)
-    if (path !== undefined && bytes) files.push({key: keys.backupInfo(backup.id, isInMeta(path) ? 'meta' : 'base'), bytes})
+    if (path !== undefined && bytes) files.push({key: keys.backupInfo(backup.id, isInMeta(server, path) ? 'meta' : 'base'), bytes})
   }
   const keep = backup.keepPath === undefined ? undefined : await readIfThere(backup.keepPath)
-  if (backup.keepPath !== undefined && keep) files.push({key: keys.keep(backup.id, isInMeta(backup.keepPath) ? 'meta' : 'base'), bytes: keep})
+  if (backup.keepPath !== undefined && keep) files.push({key: keys.keep(backup.id, isInMeta(server, backup.keepPath) ? 'meta' : 'base'), bytes: keep})
   return files
+}
+
+function isInMeta(server: BarmanServer, path: string): boolean {
+  return path.startsWith(`${server.metaDirectory}/`)
 }
 
 async function readIfThere(path: string): Promise<Buffer | undefined> {
@@ -129,9 +133,9 @@ export async function syncMetadata(context: ServerContext, backup: CatalogBackup
     }
     if (!isDryRun) notes.set(key, bytes)
   }
-  // A missing keep counts only when the backup itself was read: an unmounted disk has no keep files either.
   if (backup.info && backup.keepPath === undefined) {
-    for (const key of [keys.keep(backup.id, 'meta'), keys.keep(backup.id, 'base')]) {
+    for (const place of placesWithoutKeep(context, backup)) {
+      const key = keys.keep(backup.id, place)
       if (notes.isKnownAbsent(key)) continue
       const isThere = (await store.head(key, {signal})) !== undefined
       if (isThere) changed.push(key)
@@ -141,4 +145,15 @@ export async function syncMetadata(context: ServerContext, backup: CatalogBackup
     }
   }
   return changed
+}
+
+/**
+ * Where a missing keep means that there is none: next to something of the backup that could be read. A disk that is not
+ * mounted has no keep files either.
+ */
+function placesWithoutKeep({server}: ServerContext, backup: CatalogBackup): ('meta' | 'base')[] {
+  return [
+    ...(isInMeta(server, backup.infoPath) ? ['meta' as const] : []),
+    ...(backup.hasDataDirectory ? ['base' as const] : []),
+  ]
 }
