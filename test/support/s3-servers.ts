@@ -92,7 +92,8 @@ async function startOnce(kind: ServerKind, program: string): Promise<TestServer>
   const directory = await mkdtemp(join(tmpdir(), `barmans3-${kind}-`))
   const port = await freePort()
   const {args, environment} = await commandLine(kind, directory, port)
-  const child = spawn(program, args, {cwd: directory, env: {...process.env, ...environment}, stdio: ['ignore', 'pipe', 'pipe']})
+  // TMPDIR: weed writes its log files there.
+  const child = spawn(program, args, {cwd: directory, env: {...process.env, TMPDIR: directory, ...environment}, stdio: ['ignore', 'pipe', 'pipe']})
   running.add(child)
   let output = ''
   for (const stream of [child.stdout, child.stderr])
