@@ -28,7 +28,7 @@ export async function syncFull(context: ServerContext, options: {queue: QueueAcc
   const {isDryRun, queue} = options
   const base = await attempt(async () => await syncBase(context, {queue, backupIds: undefined, scan: true, again: false, adopt: false, isDryRun}))
   const isOver = base.result?.stoppedBy !== undefined || isGeneral(base.error)
-  const wal = isOver ? {} : await attempt(async () => await syncWal(context, {isDryRun}))
+  const wal = isOver ? {} : await attempt(async () => await syncWal(context, {isDryRun, checksXlogDb: true}))
   return {
     server: context.server.name,
     base: base.result,

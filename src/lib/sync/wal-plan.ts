@@ -71,7 +71,11 @@ export function compareUploadOrder(left: string, right: string): number {
   return left < right ? -1 : left > right ? 1 : 0
 }
 
-/** Whether a backup that begins at `beginWal` needs segment `name` (24 digits) of the same timeline to go on. */
+/**
+ * Whether a backup that begins at `beginWal` needs segment `name` (24 digits) to be restored to some later point: what
+ * comes from its begin on, on its timeline or a later one. Whether a later timeline has really left this one only the
+ * history files tell; here it decides between an error and a note, and a false alarm is better than a silent gap.
+ */
 export function isNeededFrom(beginWal: string, name: string): boolean {
-  return beginWal.slice(0, 8) === name.slice(0, 8) && name.slice(0, 24) >= beginWal
+  return name.slice(0, 8) >= beginWal.slice(0, 8) && name.slice(8, 24) >= beginWal.slice(8, 24)
 }

@@ -1,22 +1,22 @@
 import {readCatalog, type BarmanCatalog} from '../barman/catalog.ts'
 import {inspectWalHead, WAL_HEAD_BYTES, type WalContent} from '../barman/wal-content.ts'
 import {parseWalName} from '../barman/wal-name.ts'
-import {findXlogDb, readXlogDbNames} from '../barman/xlog-db.ts'
 import {BarmanFilesError, BarmansError, ConflictError, StoreRefusedError, messageOf} from '../errors.ts'
 import {acquireServerLock} from '../local/server-lock.ts'
 import type {ListedObject} from '../store/object-store.ts'
 import {forEachConcurrently} from './concurrency.ts'
 import {LocalFileError} from './file-errors.ts'
-import {readRecords} from './remote-records.ts'
 import {guardSystemId, type GuardedIdentity} from './remote-identity.ts'
 import type {ServerContext} from './server-context.ts'
 import {digestFile, uploadFile} from './upload.ts'
 import {checkSameContent, readHead} from './wal-compare.ts'
+import {NeededWal} from './wal-needed.ts'
 import {WalNotes} from './wal-notes.ts'
 import {WalListing} from './wal-listing.ts'
-import {compareUploadOrder, decideWal, isNeededFrom, whyNotFinal} from './wal-plan.ts'
+import {compareUploadOrder, decideWal, whyNotFinal} from './wal-plan.ts'
 import {WalTally, type PlannedWal, type WalSyncResult} from './wal-result.ts'
-import {readHashDirectory, readWal, readWalDirectory, type LocalWal} from './wal-sources.ts'
+import {readHashDirectory, readWal, readWalDirectory, type LocalWal, type WalDirectoryListing} from './wal-sources.ts'
+import {MissingDirectories, findXlogDbNames} from './wal-xlog-db.ts'
 
 /** WAL files up to this size are one PUT (design: section 6). */
 const SINGLE_PUT_BYTES = 64 * 1024 * 1024
@@ -25,6 +25,8 @@ const DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024
 export interface WalSyncOptions {
   /** Compare and plan, change nothing. */
   readonly isDryRun: boolean
+  /** Compare xlog.db with the disk too, and warn of WAL that is neither there nor in S3: `full-sync` does. */
+  readonly checksXlogDb?: boolean
 }
 
 /**
@@ -52,12 +54,13 @@ class WalSync {
   #identity: GuardedIdentity = {systemId: undefined, hasIdentityFile: false}
   #segmentSizeBytes = DEFAULT_SEGMENT_BYTES
   #notes: WalNotes | undefined
+  readonly #needed: NeededWal
   #xlogDbNames: Set<string> = new Set()
-  #beginWals: Promise<readonly string[]> | undefined
 
   constructor(context: ServerContext, options: WalSyncOptions) {
     this.#context = context
     this.#options = options
+    this.#needed = new NeededWal(context)
   }
 
   async run(): Promise<WalSyncResult> {
@@ -68,10 +71,10 @@ class WalSync {
     this.#identity = await guardSystemId(this.#context, catalog)
     this.#notes = await WalNotes.load(this.#context, this.#identity.systemId)
     this.#segmentSizeBytes = newestSegmentSize(catalog) ?? DEFAULT_SEGMENT_BYTES
-    const planned = await this.#plan(listing.historyFiles, listing.hashDirectories)
+    const planned = await this.#plan(listing)
     planned.sort((left, right) => compareUploadOrder(left.name, right.name))
     if (this.#options.isDryRun) return this.#result(planned, undefined)
-    if (this.#isPassive()) this.#xlogDbNames = await this.#readXlogDbNames(planned)
+    if (this.#isPassive()) this.#xlogDbNames = await findXlogDbNames(this.#context, new Set(planned.map(({name}) => name)))
     if (planned.length > 0) {
       progress.phase(`WAL of ${server.name}: upload`)
       progress.total({items: planned.length, bytes: planned.reduce((sum, item) => sum + item.sizeBytes, 0)})
@@ -92,9 +95,10 @@ class WalSync {
     }
   }
 
-  async #plan(historyFiles: readonly string[], hashDirectories: readonly string[]): Promise<PlannedWal[]> {
+  async #plan({historyFiles, hashDirectories}: WalDirectoryListing): Promise<PlannedWal[]> {
     const {store, keys, signal} = this.#context
-    const names = [...historyFiles, ...hashDirectories].sort()
+    const missing = this.#options.checksXlogDb ? await MissingDirectories.find(this.#context, hashDirectories) : undefined
+    const names = [...historyFiles, ...hashDirectories, ...(missing?.names() ?? [])].sort()
     const [firstName] = names
     if (firstName === undefined) return []
     const listing = new WalListing(store, keys, firstName, signal)
@@ -103,11 +107,13 @@ class WalSync {
       for (const name of names) {
         signal.throwIfAborted()
         const remote = await listing.under(name)
-        for (const wal of await this.#readLocal(name)) this.#decide(wal, remote.get(wal.relativePath), planned)
+        if (missing?.has(name)) missing.compare(name, remote)
+        else for (const wal of await this.#readLocal(name)) this.#decide(wal, remote.get(wal.relativePath), planned)
       }
     } finally {
       await listing.close()
     }
+    missing?.warn()
     return planned
   }
 
@@ -171,7 +177,7 @@ class WalSync {
   }
 
   #fail(name: string, error: Error): void {
-    this.#tally.failed.add(name, messageOf(error))
+    this.#tally.addFailed(name, error)
     this.#context.progress.fail(`${name}: ${messageOf(error)}`)
   }
 
@@ -232,7 +238,7 @@ class WalSync {
       this.#tally.left.add(name, messageOf(error))
     } else if (error.fault === 'unreadable') {
       this.#fail(name, error)
-    } else if (await this.#isNeededInS3(name)) {
+    } else if (await this.#needed.isNeeded(name)) {
       this.#tally.lost.add(name, 'removed by Barman before it was copied, but a backup in S3 needs it to go on from its end')
       this.#context.progress.fail(`${name}: removed before it was copied, and a backup in S3 needs it`)
     } else {
@@ -240,24 +246,8 @@ class WalSync {
     }
   }
 
-  async #isNeededInS3(name: string): Promise<boolean> {
-    const kind = parseWalName(name)?.kind
-    if (kind !== 'segment') return kind === 'history'
-    this.#beginWals ??= readRecords(this.#context).then(({records}) => records.flatMap(({summary}) => summary.beginWal ?? []))
-    return (await this.#beginWals).some((beginWal) => isNeededFrom(beginWal, name))
-  }
-
   #isPassive(): boolean {
     return this.#context.server.isPassive ?? !this.#identity.hasIdentityFile
-  }
-
-  async #readXlogDbNames(planned: readonly PlannedWal[]): Promise<Set<string>> {
-    const wanted = new Set(planned.map((item) => item.name))
-    const found = new Set<string>()
-    const path = await findXlogDb(this.#context.server)
-    if (path === undefined) return found
-    for await (const name of readXlogDbNames(path, {signal: this.#context.signal})) if (wanted.has(name)) found.add(name)
-    return found
   }
 
   #result(planned: readonly PlannedWal[], failure: BarmansError | undefined): WalSyncResult {

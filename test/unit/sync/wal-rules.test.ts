@@ -32,11 +32,12 @@ describe('what is to be done with a WAL', () => {
     ])
   })
 
-  it('a backup needs what comes from its begin on, on its timeline', () => {
-    expect(isNeededFrom('000000010000000000000005', '000000010000000000000005')).to.equal(true)
-    expect(isNeededFrom('000000010000000000000005', '000000010000000100000000')).to.equal(true)
-    expect(isNeededFrom('000000010000000000000005', '000000010000000000000004')).to.equal(false)
-    expect(isNeededFrom('000000010000000000000005', '000000020000000000000009')).to.equal(false)
+  it('a backup needs what comes from its begin on, on its timeline and on those that may have left it later', () => {
+    for (const [name, isNeeded] of [
+      ['000000010000000000000005', true], ['000000010000000100000000', true], ['000000010000000000000004', false],
+      ['000000020000000000000009', true], ['000000020000000000000004', false],
+    ] as const) expect(isNeededFrom('000000010000000000000005', name), name).to.equal(isNeeded)
+    expect(isNeededFrom('000000020000000000000005', '000000010000000000000009')).to.equal(false)
   })
 })
 

@@ -1,4 +1,5 @@
-import {mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync} from 'node:fs'
+import {execFileSync} from 'node:child_process'
+import {chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync} from 'node:fs'
 import {join} from 'node:path'
 import {gzipSync} from 'node:zlib'
 import {expect} from 'chai'
@@ -7,16 +8,8 @@ import {acquireServerLock} from '../../../src/lib/local/server-lock.ts'
 import {systemClock} from '../../../src/lib/local/system-clock.ts'
 import {syncWal} from '../../../src/lib/sync/wal-sync.ts'
 import {relativeKeys, useSyncSetting, watchStore, type SyncSetting} from '../../support/sync-setting.ts'
-
-const DIRECTORY = '0000000100000000'
-
-function walPath({tree}: SyncSetting, name: string): string {
-  return join(tree.walsDirectory, name.endsWith('.history') ? name : `${name.slice(0, 16)}/${name}`)
-}
-
-async function sync(setting: SyncSetting, changes = {}) {
-  return await syncWal(setting.context(changes), {isDryRun: false})
-}
+import {asUnprivilegedUser} from '../barman/as-other-user.ts'
+import {DIRECTORY, sync, walPath} from './wal-setting.ts'
 
 describe('wal sync', () => {
   const use = useSyncSetting()
@@ -201,6 +194,19 @@ describe('wal sync', () => {
     expect(result.uploaded.files).to.equal(4)
   })
 
+  it('C24: one that may not be read, and a whole directory (as an ordinary user): exit 13, named, the others go up', async () => {
+    const setting = use()
+    setting.tree.addWal('000000010000000100000000')
+    execFileSync('chmod', ['-R', 'a+rwX', setting.root])
+    chmodSync(walPath(setting, '000000010000000000000006'), 0)
+    chmodSync(join(setting.tree.walsDirectory, '0000000100000001'), 0)
+    const result = await asUnprivilegedUser(() => sync(setting))
+    expect(result.exitCode).to.equal(13)
+    expect(result.failed.items.map(({name}) => name)).to.have.members(['000000010000000000000006', '0000000100000001'])
+    expect(result.failed.items[0]?.message).to.contain('permission denied')
+    expect(result.uploaded.files).to.equal(4)
+  })
+
   it('C32: what stops the run says how many were not uploaded', async () => {
     const setting = use()
     let puts = 0
@@ -210,30 +216,6 @@ describe('wal sync', () => {
     const result = await sync(setting, {store, concurrency: 1})
     expect(result).to.deep.include({exitCode: 1, notUploaded: 3})
     expect(result.uploaded.files).to.equal(2)
-  })
-
-  describe('a WAL that vanishes before it is read', () => {
-    async function vanish(setting: SyncSetting) {
-      const store = watchStore(setting.store, {before: ({method, args}) => {
-        if (method === 'put' && String(args[0]).endsWith('05')) rmSync(walPath(setting, '000000010000000000000008'))
-      }})
-      return await sync(setting, {store, concurrency: 1})
-    }
-
-    it('is no error when no backup in S3 needs it', async () => {
-      const result = await vanish(use())
-      expect(result).to.deep.include({exitCode: 0})
-      expect(result.vanished.items.map(({name}) => name)).to.deep.equal(['000000010000000000000008'])
-    })
-
-    it('is one when a complete backup in S3 does', async () => {
-      const setting = use()
-      const {syncBase} = await import('../../../src/lib/sync/base-sync.ts')
-      await syncBase(setting.context(), {queue: undefined, backupIds: undefined, scan: true, again: false, adopt: false, isDryRun: false})
-      const result = await vanish(setting)
-      expect(result).to.deep.include({exitCode: 13})
-      expect(result.lost.items.map(({name}) => name)).to.deep.equal(['000000010000000000000008'])
-    })
   })
 
   it('two runs at once: the second says who holds the lock and uploads nothing', async () => {
@@ -264,20 +246,6 @@ describe('wal sync', () => {
     expect(result.notUploaded).to.be.greaterThan(0)
   })
 
-})
-
-describe('wal sync on a passive node', () => {
-  const use = useSyncSetting({tree: {withIdentity: false}})
-
-  it('C16, passive: a compressed WAL is final once xlog.db names it, until then it is left', async () => {
-    const setting = use()
-    const content = gzipSync(Buffer.alloc(1024))
-    setting.tree.addWal('000000010000000000000009', {content, withXlogDbLine: false})
-    const result = await sync(setting)
-    expect(result.left.items.map(({name}) => name)).to.deep.equal(['000000010000000000000009'])
-    writeFileSync(setting.tree.xlogDbPath, `${readFileSync(setting.tree.xlogDbPath, 'utf8')}000000010000000000000009\t${content.length}\t1.5\tgzip\tNone\n`)
-    expect((await sync(setting)).uploaded.first).to.equal('000000010000000000000009')
-  })
 })
 
 describe('wal sync of other segment sizes', () => {
