@@ -11,6 +11,9 @@ export const LEGACY_KEYS: ReadonlyMap<string, string> = new Map([
   ['BASESYNC_QUEUE', 'queue.directory'],
 ])
 
+/** Keys of the scripts' own configuration without a meaning here: where cron's lines redirected to. */
+const SILENT_KEYS: ReadonlySet<string> = new Set(['WALSYNC_LOGFILE', 'BASESYNC_LOGFILE'])
+
 /** An old file, translated. */
 export interface LegacyConf {
   /** Dotted path of the setting → value, unchecked. */
@@ -49,7 +52,7 @@ export function parseLegacyConf(text: string, path: string): LegacyConf {
     const word = parseWord(rest, words)
     if ('problem' in word && LEGACY_KEYS.has(key)) problems.push(`${place}: ${key} ${word.problem}`)
     if (words.has(key)) warnings.push(`${key} stands twice in ${path}; the last one counts`)
-    else if (!LEGACY_KEYS.has(key)) warnings.push(formatUnknownKey(key, place))
+    else if (!LEGACY_KEYS.has(key) && !SILENT_KEYS.has(key)) warnings.push(formatUnknownKey(key, place))
     words.set(key, word)
   }
   return {settings: toSettings(words), problems, warnings}

@@ -120,6 +120,11 @@ describe('old barmans3.conf', () => {
     expect(warnings.join()).to.not.include('topsecret')
   })
 
+  it('says nothing of the log files that every configuration of the scripts names: cron would mail it every 15 minutes', () => {
+    const text = 'WALSYNC_LOGFILE="/var/log/barmans3/walsync.log"\nBASESYNC_LOGFILE=$WALSYNC_LOGFILE'
+    expect(parseLegacyConf(text, PATH)).to.deep.equal({settings: {}, problems: [], warnings: []})
+  })
+
   it('is told from YAML by its first line of meaning', () => {
     expect(isLegacyConf('# x\n\nS3_BUCKET_URI=s3://b')).to.equal(true)
     expect(isLegacyConf('export A="b"')).to.equal(true)
