@@ -20,6 +20,9 @@ export interface FullSyncResult {
   readonly exitCode: ExitCode
 }
 
+/** Codes of errors that stop everything: a signal, a store that refuses or cannot be reached. */
+const GENERAL_CODES: ReadonlySet<string> = new Set(['INTERRUPTED', 'STORE_REFUSED', 'STORE_UNREACHABLE'])
+
 /**
  * Base backups, then WAL. WAL is copied even when the base backups failed: it decides how much is lost. Only a signal,
  * and a store that refuses or cannot be reached, end both.
@@ -27,8 +30,8 @@ export interface FullSyncResult {
 export async function syncFull(context: ServerContext, options: {queue: QueueAccess; isDryRun: boolean}): Promise<FullSyncResult> {
   const {isDryRun, queue} = options
   const base = await attempt(async () => await syncBase(context, {queue, backupIds: undefined, scan: true, again: false, adopt: false, isDryRun}))
-  const isOver = base.result?.stoppedBy !== undefined || isGeneral(base.error)
-  const wal = isOver ? {} : await attempt(async () => await syncWal(context, {isDryRun, checksXlogDb: true}))
+  const baseStop = generalStopOf(base)
+  const wal = baseStop ? {} : await attempt(async () => await syncWal(context, {isDryRun, checksXlogDb: true}))
   return {
     server: context.server.name,
     base: base.result,
@@ -36,7 +39,7 @@ export async function syncFull(context: ServerContext, options: {queue: QueueAcc
     wal: wal.result,
     walError: stopReasonOf(wal.error),
     isDryRun,
-    stoppedBy: base.result?.stoppedBy ?? wal.result?.stoppedBy ?? [base, wal].map(({error}) => (isGeneral(error) ? stopReasonOf(error) : undefined)).find(Boolean),
+    stoppedBy: baseStop ?? generalStopOf(wal),
     exitCode: worstExitCode([base, wal].map(({result, error}) => (error ? exitCodeOf(error) : (result?.exitCode ?? 0)))),
   }
 }
@@ -55,7 +58,8 @@ async function attempt<Result>(work: () => Promise<Result>): Promise<Attempt<Res
   }
 }
 
-/** Whether an error is one that nothing else of the run could get around. */
-function isGeneral(error: BarmansError | undefined): boolean {
-  return error !== undefined && (error.exitCode === 1 || error.exitCode === 2 || error.exitCode >= 130)
+/** What ended an attempt, if nothing else of the run could get around it either. */
+function generalStopOf({result, error}: Attempt<{readonly stoppedBy: StopReason | undefined}>): StopReason | undefined {
+  const stop = result?.stoppedBy ?? stopReasonOf(error)
+  return stop && GENERAL_CODES.has(stop.code) ? stop : undefined
 }

@@ -1,10 +1,14 @@
 import {readdir} from 'node:fs/promises'
 import type {BarmanCatalog} from '../barman/catalog.ts'
 import {errnoOf} from '../errors.ts'
+import {localStateErrorOf} from '../local/durable-file.ts'
 import {journalDirectory, removeJournal} from './journal.ts'
 import type {ServerContext} from './server-context.ts'
 
-/** Removes journals of backups that Barman no longer has: nobody will go on with them. */
+/**
+ * Removes journals of backups that Barman no longer has: nobody will go on with them.
+ * @throws LocalStateError
+ */
 export async function removeVanishedJournals(
   {stateDirectory, server}: Pick<ServerContext, 'stateDirectory' | 'server'>, catalog: BarmanCatalog,
 ): Promise<void> {
@@ -14,7 +18,7 @@ export async function removeVanishedJournals(
     names = await readdir(directory)
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return
-    throw error
+    throw localStateErrorOf(error, `cannot read the journals in ${directory}`)
   }
   const present = new Set<string>(catalog.backups.map(({id}) => id))
   for (const name of names) {

@@ -31,9 +31,16 @@ function journalPath(directory: string, backupId: string): string {
   return join(directory, `${backupId}.jsonl`)
 }
 
-/** Removes the journal of a backup that is finished or gone. */
+/**
+ * Removes the journal of a backup that is finished or gone.
+ * @throws LocalStateError
+ */
 export async function removeJournal(directory: string, backupId: string): Promise<void> {
-  for (const path of [journalPath, newPath, mergePath]) await rm(path(directory, backupId), {force: true})
+  try {
+    for (const path of [journalPath, newPath, mergePath]) await rm(path(directory, backupId), {force: true})
+  } catch (error) {
+    throw localStateErrorOf(error, `cannot remove the journal of ${backupId} in ${directory}`)
+  }
 }
 
 function mergePath(directory: string, backupId: string): string {
