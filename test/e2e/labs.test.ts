@@ -1,9 +1,9 @@
 import {expect} from 'chai'
 import {existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, statSync} from 'node:fs'
 import {join} from 'node:path'
+import {installPackage} from '../support/installed.ts'
 import type {BarmanLab, LabOptions} from '../support/lab/barman-lab.ts'
 import {createLab} from '../support/lab/barman-lab.ts'
-import {findTool} from '../support/lab/tool.ts'
 
 /** The labs of the end-to-end tests really make what those tests believe they have. */
 describe('a lab of real PostgreSQL and real Barman', function () {
@@ -135,9 +135,9 @@ describe('a lab of real PostgreSQL and real Barman', function () {
     expect(readFileSync(dump, 'utf8')).to.include(`BARMAN_BACKUP_ID=${second}\n`).and.include('BARMAN_STATUS=DONE\n')
   })
 
-  it('lets its user run the built tool, which root\'s home would hide', async () => {
+  it('lets its user run the packed and unpacked tool, which root\'s home would hide', async () => {
     await start({})
-    const {node, script} = await findTool()
+    const {node, script} = await installPackage()
     const {code, stdout, stderr} = await lab.runAsUser(node, [script, '--version'])
     expect(`${code} ${stdout}${stderr}`).to.match(/^0 barmans3\/\d/)
   })

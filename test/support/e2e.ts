@@ -1,16 +1,12 @@
 /** The built program, run by the user of a lab against a real S3 server. */
-import {chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs'
+import {chmodSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {spawn, type ChildProcess} from 'node:child_process'
+import {installPackage} from './installed.ts'
 import type {BarmanLab, RunResult} from './lab/barman-lab.ts'
-import {findTool} from './lab/tool.ts'
+import {giveTo, identityOf} from './lab/test-user.ts'
 import type {TestServer} from './s3-servers.ts'
-
-interface Owner {
-  readonly uid: number
-  readonly gid: number
-}
 
 /** barmans3 as installed on the Barman host of a lab. */
 export interface InstalledTool {
@@ -18,62 +14,87 @@ export interface InstalledTool {
   readonly queueDirectory: string
   readonly stateDirectory: string
   readonly bucket: string
+  /** What runs it, in a shell: Node and script. */
+  readonly program: string
   /** The command line of Barman's hook. */
   readonly hookCommand: string
+  /** Variables it needs beside its configuration: credentials. */
+  readonly credentials: Readonly<Record<string, string>>
   /** Runs it as the lab's user. */
   run(...args: readonly string[]): Promise<RunResult>
-  /** Runs it with `--json` and returns exit code and `result`. Throws when stdout is no envelope. */
-  json<Result>(...args: readonly string[]): Promise<{code: number; result: Result; warnings: string[]}>
+  /** Runs it with `--json` and returns exit code, `result`, and all it said for messages. Throws when there is no result. */
+  json<Result>(...args: readonly string[]): Promise<{code: number; result: Result; warnings: string[]; said: string}>
   /** Starts it; the caller ends it. */
   start(...args: readonly string[]): ChildProcess
 }
 
+/** Where it copies to and what else its configuration says. */
+export interface InstallOptions {
+  /** Default: a new one. */
+  readonly bucket?: string
+  /** Default: the server's own; a proxy, for instance. */
+  readonly endpoint?: string
+  /** Further top-level settings of the configuration file. */
+  readonly settings?: object
+}
+
 let lastBucket = 0
+
+const directories: string[] = []
+process.once('exit', () => {
+  for (const directory of directories) rmSync(directory, {recursive: true, force: true})
+})
 
 /** Makes a bucket of its own, and configuration, queue and state directories for the lab's user. */
 export async function installTool(
-  lab: BarmanLab, server: TestServer, {bucket, endpoint = server.endpoint, settings = {}}: {bucket?: string; endpoint?: string; settings?: object} = {},
+  lab: BarmanLab, server: TestServer, {bucket, endpoint = server.endpoint, settings = {}}: InstallOptions = {},
 ): Promise<InstalledTool> {
-  const {node, script} = await findTool()
+  const {node, script} = await installPackage()
   const name = bucket ?? `e2e-${process.pid}-${++lastBucket}`
   if (bucket === undefined) await server.createBucket(name)
   // Not in the lab, which may lie in memory: barmans3 warns of a queue that a restart would empty.
   const directory = mkdtempSync(join(tmpdir(), 'barmans3-e2e-'))
-  process.once('exit', () => rmSync(directory, {recursive: true, force: true}))
+  directories.push(directory)
   chmodSync(directory, 0o755)
-  own(directory, lab.user)
+  giveTo(lab.user, directory)
   const configurationFile = join(directory, 'barmans3.json')
   writeFileSync(configurationFile, JSON.stringify({
     s3: {uri: `s3://${name}/barman`, endpoint, region: server.region},
     barman: {configuration: lab.configurationFile, command: lab.barmanProgram},
     queue: {directory: join(directory, 'queue')}, state: {directory: join(directory, 'state')}, ...settings,
   }))
-  const env = {
-    BARMANS3_CONFIG: configurationFile, AWS_ACCESS_KEY_ID: server.accessKeyId, AWS_SECRET_ACCESS_KEY: server.secretAccessKey, AWS_EC2_METADATA_DISABLED: 'true',
+  const credentials = {
+    AWS_ACCESS_KEY_ID: server.accessKeyId, AWS_SECRET_ACCESS_KEY: server.secretAccessKey, AWS_EC2_METADATA_DISABLED: 'true',
   }
+  const env = {BARMANS3_CONFIG: configurationFile, ...credentials}
   const run = async (...args: readonly string[]) => await lab.runAsUser(node, [script, ...args], {env})
   return {
-    configurationFile, bucket: name,
+    configurationFile, credentials, bucket: name,
     queueDirectory: join(directory, 'queue'), stateDirectory: join(directory, 'state'),
+    program: `${node} ${script}`,
     hookCommand: `BARMANS3_CONFIG=${configurationFile} ${node} ${script} queue add`,
     run,
-    async json(...args) {
+    async json<Result>(...args: readonly string[]) {
       const {code, stdout, stderr} = await run(...args, '--json')
-      try {
-        const envelope = JSON.parse(stdout) as {result: never; warnings: string[]}
-        return {code: code ?? -1, result: envelope.result, warnings: envelope.warnings}
-      } catch {
-        throw new Error(`no JSON on stdout (exit ${code}): ${stdout}${stderr}`)
-      }
+      const said = `barmans3 ${args.join(' ')} ended with ${code}: ${stdout}${stderr}`
+      const envelope = parseEnvelope<Result>(stdout)
+      if (envelope.result === undefined) throw new Error(said)
+      return {code, result: envelope.result, warnings: envelope.warnings, said}
     },
     start: (...args) => spawn(node, [script, ...args], {
-      uid: lab.user.uid, gid: lab.user.gid, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'], env: {PATH: '/usr/bin:/bin', HOME: join(lab.directory, 'home'), ...env},
+      ...identityOf(lab.user), cwd: '/', stdio: ['ignore', 'pipe', 'pipe'],
+      env: {PATH: '/usr/bin:/bin', HOME: join(lab.directory, 'home'), ...env},
     }),
   }
 }
 
-function own(path: string, {uid, gid}: Owner): void {
-  if (process.getuid?.() === 0) chownSync(path, uid, gid)
+/** What `--json` printed; `result` is missing after an error, and when it is no JSON. */
+function parseEnvelope<Result>(text: string): {result?: Result; warnings: string[]} {
+  try {
+    return JSON.parse(text) as {result?: Result; warnings: string[]}
+  } catch {
+    return {warnings: []}
+  }
 }
 
 /** Resolves with how a process ended and what it said. */

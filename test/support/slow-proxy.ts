@@ -4,22 +4,28 @@ import type {AddressInfo} from 'node:net'
 import {Transform} from 'node:stream'
 import {setTimeout as delay} from 'node:timers/promises'
 
-/** A TCP proxy in front of an S3 server that lets only so many bytes a second through, so that a test can act in the middle. */
+/**
+ * A TCP proxy in front of an S3 server that lets only so many bytes a second through, so that a test can act in the middle,
+ * and that sees the requests, so that a test need not believe what the tool says of them.
+ */
 export interface SlowProxy {
   readonly endpoint: string
   /** Bytes that went to the server so far. */
   sentBytes(): number
   /** From now on; 0 stops everything. */
   setBytesPerSecond(bytesPerSecond: number): void
+  /** The requests so far, in the order they came: `PUT /bucket/key`, still percent-encoded and with the query. */
+  requests(): readonly string[]
   stop(): Promise<void>
 }
 
-export async function startSlowProxy(targetEndpoint: string, bytesPerSecond: number): Promise<SlowProxy> {
+export async function startSlowProxy(targetEndpoint: string, bytesPerSecond = Infinity): Promise<SlowProxy> {
   const target = new URL(targetEndpoint)
   const sockets = new Set<Socket>()
   let rate = bytesPerSecond
   let sent = 0
   let nextMs = 0
+  const requests: string[] = []
   const server: Server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname)
     for (const socket of [client, upstream]) {
@@ -32,11 +38,14 @@ export async function startSlowProxy(targetEndpoint: string, bytesPerSecond: num
     }
     client.pipe(new Transform({
       async transform(chunk: Buffer, _, done) {
+        // A client sends the next request of a connection only after the answer to the last one: it begins a chunk.
+        const request = /^((?:GET|HEAD|PUT|POST|DELETE) \S+) HTTP\/1\.1\r\n/.exec(chunk.toString('latin1', 0, 4096))?.[1]
+        if (request !== undefined) requests.push(request)
         while (rate === 0) await delay(20)
         // One clock for all connections: the line is shared.
         const now = Date.now()
         nextMs = Math.max(nextMs, now) + (chunk.length * 1000) / rate
-        await delay(Math.max(0, nextMs - now))
+        if (nextMs > now) await delay(nextMs - now)
         sent += chunk.length
         done(undefined, chunk)
       },
@@ -49,6 +58,7 @@ export async function startSlowProxy(targetEndpoint: string, bytesPerSecond: num
   return {
     endpoint: `http://127.0.0.1:${port}`,
     sentBytes: () => sent,
+    requests: () => requests,
     setBytesPerSecond(next) {
       rate = next
       nextMs = 0

@@ -14,6 +14,8 @@ export interface LabOptions {
   readonly method?: BackupMethod
   /** Barman's `compression` of WAL; default none. */
   readonly walCompression?: 'gzip' | 'bzip2' | 'zstd' | 'lz4' | 'xz'
+  /** Only the database `postgres`, without template0 and template1: a third of the files, which makes backups and copies fast. */
+  readonly isSmall?: boolean
   /** One tablespace with a table in it. */
   readonly tablespace?: boolean
   readonly walSegmentSizeMiB?: number

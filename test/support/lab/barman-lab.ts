@@ -100,6 +100,11 @@ export class BarmanLab {
     this.writeFile(this.configurationFile, formatGlobalSection(this))
     this.writeFile(this.serverConfigurationFile, formatServerSection(this))
     await this.psql('CREATE ROLE barman SUPERUSER LOGIN REPLICATION; CREATE TABLE marker (note text);')
+    if (this.options.isSmall === true) {
+      // Each statement by itself: a database cannot be dropped inside a transaction.
+      await this.psql('UPDATE pg_database SET datistemplate = false;')
+      for (const name of ['template0', 'template1']) await this.psql(`DROP DATABASE ${name};`)
+    }
     if (this.options.tablespace === true) {
       this.#makeDirectory(this.tablespaceDirectory)
       await this.psql(`CREATE TABLESPACE ts1 LOCATION '${this.tablespaceDirectory}';`)
