@@ -21,7 +21,8 @@ export default class WalSync extends BarmansCommand<WalSyncCommandResult> {
     + 'other content is a conflict: nothing is replaced and the exit code is 12. A bucket that belongs to another '
     + 'cluster is refused.\n\n'
     + 'Exit codes: 0 done or nothing to do, 1 store refused, 2 store unreachable, 3 usage or configuration, 10 partly '
-    + 'done, 11 another run holds the lock, 12 conflict, 13 Barman\'s files missing or unreadable.'
+    + 'done (a WAL could not be read or sent), 11 another run holds the lock, 12 conflict, 13 Barman\'s directory missing or '
+    + 'unreadable, or a WAL removed that a backup in S3 needs.'
   static override examples = [
     {description: 'One server, by hand:', command: '<%= config.bin %> <%= command.id %> main-server'},
     {description: 'See what would be uploaded:', command: '<%= config.bin %> <%= command.id %> main-server --dry-run'},

@@ -1,4 +1,4 @@
-import {BarmanFilesError, EXIT, exitCodeOf, messageOf, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
+import {EXIT, exitCodeOf, messageOf, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
 import {stopReasonOf, type StopReason} from './stop-reason.ts'
 import type {ItemProblem} from './server-context.ts'
 
@@ -71,12 +71,10 @@ export class WalTally {
   #bytes = 0
   #first: string | undefined
   #last: string | undefined
-  #hasUnreadable = false
 
   /** One that could not be handled: the store refused it, or it cannot be read here. */
   addFailed(name: string, error: Error): void {
     this.failed.add(name, messageOf(error))
-    this.#hasUnreadable ||= error instanceof BarmanFilesError
   }
 
   addUploaded(name: string, sizeBytes: number): void {
@@ -106,7 +104,7 @@ export class WalTally {
       exitCode: worstExitCode([
         failure ? exitCodeOf(failure) : EXIT.ok,
         conflicts.count > 0 ? EXIT.conflict : EXIT.ok,
-        lost.count > 0 || this.#hasUnreadable ? EXIT.barmanFiles : EXIT.ok,
+        lost.count > 0 ? EXIT.barmanFiles : EXIT.ok,
         failed.count > 0 ? EXIT.partial : EXIT.ok,
       ]),
     }

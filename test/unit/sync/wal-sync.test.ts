@@ -194,14 +194,14 @@ describe('wal sync', () => {
     expect(result.uploaded.files).to.equal(4)
   })
 
-  it('C24: one that may not be read, and a whole directory (as an ordinary user): exit 13, named, the others go up', async () => {
+  it('C24: one that may not be read, and a whole directory (as an ordinary user): exit 10, named, the others go up', async () => {
     const setting = use()
     setting.tree.addWal('000000010000000100000000')
     execFileSync('chmod', ['-R', 'a+rwX', setting.root])
     chmodSync(walPath(setting, '000000010000000000000006'), 0)
     chmodSync(join(setting.tree.walsDirectory, '0000000100000001'), 0)
     const result = await asUnprivilegedUser(() => sync(setting))
-    expect(result.exitCode).to.equal(13)
+    expect(result.exitCode).to.equal(10)
     expect(result.failed.items.map(({name}) => name)).to.have.members(['000000010000000000000006', '0000000100000001'])
     expect(result.failed.items[0]?.message).to.contain('permission denied')
     expect(result.uploaded.files).to.equal(4)
