@@ -13,7 +13,7 @@ import {fileURLToPath} from 'node:url'
 import {testCacheDirectory} from './test-cache.js'
 
 const LEVELS = ['unit', 'commands', 'contract', 'integration', 'e2e']
-const LEVEL_LIMIT_MS = 8 * 60_000
+const LEVEL_LIMIT_MS = 20 * 60_000
 const root = fileURLToPath(new URL('../', import.meta.url))
 const isContinuousIntegration = Boolean(process.env.CI)
 const environment = testEnvironment()
