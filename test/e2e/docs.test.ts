@@ -1,10 +1,12 @@
-import {readdirSync} from 'node:fs'
-import {join} from 'node:path'
+import {createHash} from 'node:crypto'
+import {lstatSync, readdirSync, readFileSync, readlinkSync} from 'node:fs'
+import {join, relative} from 'node:path'
 import {expect} from 'chai'
 import {listUserPages, parseBlocks, projectDirectory, readPage} from '../support/doc-pages.ts'
-import {openDocSandbox, readExample, type DocSandbox} from '../support/doc-sandbox.ts'
+import {openDocSandbox, readExample, requireAwsCli, type DocSandbox} from '../support/doc-sandbox.ts'
 import {startServerOrSkip} from '../support/s3-servers.ts'
 
+const OLD_BACKUP = '20261101T020000'
 const NEW_BACKUP = '20261102T020000'
 
 describe('the command lines of README.md and the guide', function () {
@@ -75,14 +77,42 @@ describe('the command lines of README.md and the guide', function () {
 
   it('the hook line of README.md and first-hour.md works with the little environment that Barman hands on', async () => {
     const host = await openInstalled()
-    const lines = ['README.md', 'docs/guide/first-hour.md'].flatMap((page) => parseBlocks(readPage(page)).flatMap(({text}) =>
-      [...text.matchAll(/^post_backup_script = (.+)$/gm)].map((match) => match[1] ?? '')))
+    const lines = ['README.md', 'docs/guide/first-hour.md', 'docs/guide/upgrade-from-bash.md'].flatMap((page) => parseBlocks(readPage(page)).flatMap(({text}) =>
+      [...text.matchAll(/(?<!# delete this line:\n)^post_backup_script = (.+)$/gm)].map((match) => match[1] ?? '')))
     expect(new Set(lines).size).to.equal(1)
     const {status, stdout, stderr} = await host.runScript(lines[0] ?? '', {
       ...host.cronEnvironment, PATH: '/usr/bin:/bin', BARMAN_HOOK: 'backup_script', BARMAN_PHASE: 'post', BARMAN_RETRY: '0',
       BARMAN_SERVER: 'main-server', BARMAN_BACKUP_ID: NEW_BACKUP, BARMAN_STATUS: 'WAITING_FOR_WALS', BARMAN_ERROR: '',
     })
     expect({status, stdout}, stderr).to.deep.equal({status: 0, stdout: `backup ${NEW_BACKUP} of main-server added to the queue\n`})
+  })
+
+  it('upgrade-from-bash.md: WAL is taken over, old backups are legacy until they are sent again', async function () {
+    requireAwsCli(this)
+    sandbox = await openDocSandbox({metadataPlace: 'base'})
+    const {status: prepared, stderr: complaints} = await sandbox.runScript(AS_THE_SCRIPTS_DID)
+    expect(prepared, complaints).to.equal(0)
+    const {status, stdout, stderr} = await sandbox.runPage('docs/guide/upgrade-from-bash.md')
+    expect(status, stderr).to.equal(0)
+    expect(stdout).to.match(/^main-server: 1 WAL file \(00000001000000000000000A\), 16.0 MiB would be uploaded; 7 already there$/m)
+    expect(stderr).to.match(/wal sync: done server=main-server uploaded=1 bytes=16777216 alreadyThere=7$/m)
+    expect(stdout.indexOf(shownTable('docs/guide/upgrade-from-bash.md').join('\n')), stdout).to.be.at.least(0)
+    expect(tableIn(stdout).slice(1).every((line) => / complete +yes +yes$/.test(line)), stdout).to.equal(true)
+  })
+
+  it('restore.md: what comes back is what was there', async function () {
+    requireAwsCli(this)
+    const host = await openInstalled()
+    const copied = await host.runScript('barmans3 full-sync main-server')
+    expect(copied.status, copied.stderr).to.equal(0)
+    const {status, stdout, stderr} = await host.runPage('docs/guide/restore.md')
+    expect(status, stderr).to.equal(0)
+    expect(stdout).to.contain('47 files are right')
+    const target = join(host.root, 'srv/restore/main-server')
+    expect(describeTree(join(target, 'base', NEW_BACKUP))).to.deep.equal(describeTree(join(host.tree.baseDirectory, NEW_BACKUP)))
+    for (const name of [`meta/${NEW_BACKUP}-backup.info`, 'identity.json', 'wals/0000000100000000/00000001000000000000000A']) {
+      expect(readFileSync(join(target, name)).equals(readFileSync(join(host.tree.serverDirectory, name))), name).to.equal(true)
+    }
   })
 
   it('cron-and-systemd.md: the line to try', async () => {
@@ -147,6 +177,36 @@ describe('the command lines of README.md and the guide', function () {
     }
   })
 })
+
+/** A bucket as the bash scripts left it: one backup and its WAL, dummy files in empty directories, their configuration and queue. */
+const AS_THE_SCRIPTS_DID = `
+touch /etc/cron.d/barmans3
+cat >/opt/barmans3/barmans3.conf <<'END'
+S3_ENDPOINT_URI="https://s3.example.com"
+S3_BUCKET_URI="s3://backup/barman"
+BARMAN_ROOTPATH="/var/lib/barman"
+WALSYNC_LOGFILE="/var/log/barmans3/walsync.log"
+BASESYNC_LOGFILE="/var/log/barmans3/basesync.log"
+BASESYNC_QUEUE="/var/run/barmans3/queue.d"
+END
+mkdir -p /var/run/barmans3/queue.d
+echo 'BARMAN_BACKUP_ID="${NEW_BACKUP}"' >/var/run/barmans3/queue.d/${NEW_BACKUP}.run
+cd /var/lib/barman/main-server
+find base -type d -empty -exec touch '{}/.barmans3' ';'
+aws s3 sync --only-show-errors base/${OLD_BACKUP} s3://backup/barman/main-server/base/${OLD_BACKUP}
+aws s3 sync --only-show-errors --exclude '*A' wals s3://backup/barman/main-server/wals
+`
+
+/** Every path with what a backup has of it: type, mode, time, content or target, relative to the tree. */
+function describeTree(root: string): Record<string, string> {
+  return Object.fromEntries(readdirSync(root, {recursive: true, encoding: 'utf8'}).sort().map((name) => {
+    const path = join(root, name)
+    const stat = lstatSync(path)
+    if (stat.isSymbolicLink()) return [name, `link ${relative(root, readlinkSync(path))}`]
+    const content = stat.isFile() ? createHash('sha256').update(readFileSync(path)).digest('hex') : 'directory'
+    return [name, `${(stat.mode & 0o7777).toString(8)} ${stat.mtimeMs} ${content}`]
+  }))
+}
 
 interface CronJob {
   readonly when: string

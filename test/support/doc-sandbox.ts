@@ -8,11 +8,13 @@
  * - a `yaml` block that begins with `# /etc/barmans3.yaml` is written there, an `ini` block `# ~barman/.aws/credentials`
  *   likewise, with the keys of the server.
  */
+import type {Context} from 'mocha'
 import {chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync} from 'node:fs'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {runChild, type ChildExit} from './child.ts'
 import {parseBlocks, projectDirectory, readPage, type DocBlock} from './doc-pages.ts'
+import {awsCliDirectory} from '../../scripts/test-cache.js'
 import {createSampleTree, type SampleTree, type SampleTreeOptions} from './sample-tree.ts'
 import {startServer, type TestServer} from './s3-servers.ts'
 
@@ -36,25 +38,32 @@ export interface DocSandbox {
   remove(): Promise<void>
 }
 
+/** Skips a test, loudly, where aws-cli is not installed and CI is not set. */
+export function requireAwsCli(context: Context): void {
+  if (existsSync(join(awsCliDirectory(), 'bin/aws')) || process.env.CI) return
+  process.stderr.write(`\n*** SKIPPED: aws-cli is not in ${awsCliDirectory()}: run node scripts/setup-tests.js\n\n`)
+  context.skip()
+}
+
 /** Starts SeaweedFS, makes a sample tree of `main-server` with two backups, and the programs the pages take for granted. */
-export async function openDocSandbox(options: SampleTreeOptions & {readonly extraPath?: readonly string[]} = {}): Promise<DocSandbox> {
+export async function openDocSandbox(options: SampleTreeOptions = {}): Promise<DocSandbox> {
   const root = mkdtempSync(join(tmpdir(), 'barmans3-docs-'))
   const server = await startServer('weed')
   await server.createBucket(BUCKET)
   const home = join(root, 'home/barman')
-  const {extraPath = [], ...treeOptions} = options
   const tree = createSampleTree(join(root, 'var/lib/barman'), {
-    serverName: 'main-server', backup: {id: '20261101T020000', name: 'before barmans3'}, ...treeOptions,
+    serverName: 'main-server', backup: {id: '20261101T020000', name: 'before barmans3'}, ...options,
   })
   tree.addBackup({id: '20261102T020000', name: 'nightly'})
-  for (const name of ['bin', 'etc', 'usr/local/bin', 'var/log', 'srv', 'home/barman']) mkdirSync(join(root, name), {recursive: true})
+  for (const name of ['bin', 'etc', 'usr/local/bin', 'var/log', 'srv', 'home/barman', 'etc/cron.d', 'opt/barmans3']) mkdirSync(join(root, name), {recursive: true})
   symlinkSync(process.execPath, join(root, 'usr/local/bin/node'))
   symlinkSync(join(projectDirectory, 'bin/run.js'), join(root, 'usr/local/bin/barmans3'))
   writeFileSync(join(root, 'bin/sudo'), '#!/bin/sh\n[ "$1" = -u ] && shift 2\nexec "$@"\n')
   writeFileSync(join(root, 'bin/chown'), '#!/bin/sh\n')
   writeFileSync(join(root, 'bin/chgrp'), '#!/bin/sh\n')
   writeFileSync(join(root, 'bin/install'), INSTALL)
-  for (const name of ['sudo', 'chown', 'chgrp', 'install']) chmodSync(join(root, 'bin', name), 0o755)
+  writeFileSync(join(root, 'bin/aws'), `#!/bin/sh\nPYTHONPATH=${awsCliDirectory()} exec /usr/bin/python3 ${join(awsCliDirectory(), 'bin/aws')} "$@"\n`)
+  for (const name of ['sudo', 'chown', 'chgrp', 'install', 'aws']) chmodSync(join(root, 'bin', name), 0o755)
   const place = (text: string) => text.replace(PLACES, (found) => (found === '/' ? `${root}/` : home))
   const settings = {
     BARMANS3_S3_ENDPOINT: server.endpoint,
@@ -63,7 +72,7 @@ export async function openDocSandbox(options: SampleTreeOptions & {readonly extr
   }
   const environment = {
     ...server.environment, ...settings, AWS_ENDPOINT_URL: server.endpoint, HOME: home, TMPDIR: root,
-    PATH: [join(root, 'bin'), join(root, 'usr/local/bin'), ...extraPath, '/usr/bin', '/bin'].join(':'),
+    PATH: [join(root, 'bin'), join(root, 'usr/local/bin'), '/usr/bin', '/bin'].join(':'),
   }
   // cron has no environment; what stands here is read from /etc/barmans3.yaml on a real host.
   const cronEnvironment = {...settings, AWS_REGION: server.region, BARMANS3_CONFIG: join(root, 'etc/barmans3.yaml'), HOME: home, LOGNAME: 'barman', SHELL: '/bin/sh'}
