@@ -8,12 +8,12 @@ import {
   type ExitCode,
 } from '../errors.ts'
 import {acquireServerLock} from '../local/server-lock.ts'
-import type {QueueTask} from '../queue/task.ts'
 import {copyBackup, identityOf} from './backup-copy.ts'
 import {decideBackup} from './base-plan.ts'
 import {stopReasonOf} from './stop-reason.ts'
 import {baseSyncExitCode, type BackupOutcome, type BaseSyncResult} from './base-result.ts'
 import {deleteObject} from './delete-object.ts'
+import {drainQueue} from './drain-queue.ts'
 import {removeVanishedJournals} from './journal-cleanup.ts'
 import {MetadataNotes, syncMetadata} from './metadata-sync.ts'
 import type {QueueAccess} from './queue-access.ts'
@@ -116,43 +116,10 @@ class BaseSync {
     }
     this.#brokenTasks.push(...(await queue.setBrokenAside()))
     for (const name of this.#brokenTasks) this.#context.progress.fail(`"${name}" in the queue is no valid task; it was set aside`)
-    const putBack = new Set<string>()
-    for (let task = await queue.takeNext(putBack); task; task = await queue.takeNext(putBack)) {
-      await this.#drainTask(queue, task, putBack, remote, notes)
-    }
-  }
-
-  async #drainTask(queue: QueueAccess, task: QueueTask, putBack: Set<string>, remote: RemoteBackups, notes: MetadataNotes): Promise<void> {
-    let outcome: BackupOutcome
-    try {
-      outcome = await this.#handle(task.backupId, 'queue', remote, notes)
-    } catch (error) {
-      // What stops the whole run says nothing about this backup: it stays in the queue.
-      await queue.putBack(task, error instanceof BarmansError ? error.code : 'BUG', messageOf(error))
-      throw error
-    }
-    switch (outcome.outcome) {
-      case 'copied':
-      case 'already-complete':
-      case 'skipped':
-      case 'planned':
-        await queue.finish(task, await this.#readIdentity(task.backupId))
-        break
-      case 'refused':
-        await queue.fail(task, 'REFUSED', outcome.reason ?? 'it cannot be copied')
-        break
-      case 'not-finished':
-        putBack.add(task.backupId)
-        await queue.putBack(task, 'NOT_FINISHED', outcome.reason ?? 'not finished in Barman')
-        break
-      case 'failed':
-        if (outcome.exitCode === EXIT.conflict) {
-          await queue.fail(task, 'CONFLICT', outcome.reason ?? 'conflict')
-        } else {
-          putBack.add(task.backupId)
-          await queue.putBack(task, 'FAILED', outcome.reason ?? 'failed')
-        }
-    }
+    await drainQueue(queue, {
+      handle: async (task) => await this.#handle(task.backupId, 'queue', remote, notes),
+      readIdentity: async (task) => await this.#readIdentity(task.backupId),
+    })
   }
 
   async #readIdentity(id: BackupId): Promise<BackupIdentity | undefined> {
