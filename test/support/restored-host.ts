@@ -30,19 +30,24 @@ export async function restoreHost({lab, server, bucket, backupIds, name = 'other
   const serverDirectory = join(home, lab.serverName)
   await restoreByManifest({server, bucket, prefix: `barman/${lab.serverName}`, backupIds, serverDirectory, owner: lab.user})
   const configuration = `${home}.conf`
+  // Older ones take nothing from an inactive server, and call the command `recover`.
+  const isNew = (lab.options.barmanVersion ?? '3.19.1') === '3.19.1'
   lab.writeFile(configuration, [
     '[barman]', `barman_user = ${lab.user.name}`, `barman_home = ${home}`, `log_file = ${home}.log`,
-    `[${lab.serverName}]`, 'description = restored', 'active = false', 'backup_method = postgres', 'archiver = on',
+    `[${lab.serverName}]`, 'description = restored', ...(isNew ? ['active = false'] : []), 'backup_method = postgres', 'archiver = on',
     'conninfo = host=/nonexistent dbname=postgres', `path_prefix = ${lab.postgres.binDirectory}`, '',
   ].join('\n'))
   const barman = async (...args: readonly string[]) => await lab.runAsUser(lab.barmanProgram, ['--config', configuration, ...args])
   return {
     serverDirectory,
     barman,
-    async query(sql, {targetTimeline = 'current'} = {}) {
+    async query(sql, {targetTimeline} = {}) {
       const data = `${home}-data`
       const tablespace = lab.options.tablespace === true ? ['--tablespace', `ts1:${home}-ts1`] : []
-      const restored = await barman('restore', ...tablespace, '--target-tli', targetTimeline, lab.serverName, backupIds.at(-1) ?? '', data)
+      // Barman 2.19 takes a missing xlog.db for an archive without WAL; newer ones rebuild it themselves.
+      if (!isNew) await barman('rebuild-xlogdb', lab.serverName)
+      const timeline = targetTimeline === undefined ? [] : ['--target-tli', targetTimeline]
+      const restored = await barman(isNew ? 'restore' : 'recover', ...tablespace, ...timeline, lab.serverName, backupIds.at(-1) ?? '', data)
       if (restored.code !== 0) throw new Error(`barman restore ended with ${restored.code}\n${restored.stdout}${restored.stderr}`)
       return await startAndQuery(lab, data, sql)
     },
