@@ -141,6 +141,20 @@ describe('the command line', function () {
       expect(status).to.equal(0)
     })
 
+    it('C55: a reader who is slow for longer than ten seconds gets all of it', async () => {
+      const {BARMANS3_CONFIG: file = ''} = await configure()
+      await mkdir(join(directory(), 'queue/pg'), {recursive: true})
+      for (let index = 0; index < 1500; index++) {
+        const backupId = `202611${String(1 + (index % 30)).padStart(2, '0')}T${String(100000 + index)}`
+        await writeFile(join(directory(), `queue/pg/${backupId}.done`), JSON.stringify({version: 1, server: 'pg', backupId, addedAt: '2026-11-01T00:00:00.000Z', attempts: 1, endedAt: '2026-11-01T00:01:00.000Z'}))
+      }
+      const run = new URL('../../bin/run.js', import.meta.url).pathname
+      const {status, stdout, stderr} = await runChild('/bin/bash', ['-c', `set -o pipefail; "${process.execPath}" "${run}" queue status --json --config "${file}" | (sleep 11; cat)`])
+      expect({status, stderr}).to.deep.equal({status: 0, stderr: ''})
+      expect(stdout.length).to.be.greaterThan(200_000)
+      expect((JSON.parse(stdout) as {result: {counts: {done: number}}}).result.counts.done).to.equal(1500)
+    })
+
     it('C55: a warning is inside the JSON, never before it', async () => {
       const file = join(directory(), 'writable.yaml')
       await writeFile(file, 'queue: {directory: /run/barmans3-queue}\n')
