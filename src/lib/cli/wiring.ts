@@ -44,6 +44,9 @@ export interface Wiring {
   close(): void
 }
 
+/** Runs of `wal sync` may meet, under cron and by hand: the later one waits so long before it ends with 11. */
+const WAL_LOCK_WAIT_MS = 60_000
+
 /** Reads the configuration and prepares the rest; nothing is connected before it is used. */
 export async function createWiring(options: WiringOptions): Promise<Wiring> {
   const {configFile, environment, overrides, progress, signal} = options
@@ -88,7 +91,7 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
         stateDirectory: config.state.directory,
         concurrency: config.transfer.concurrency,
         partSizeBytes: config.transfer.partSizeBytes,
-        pool, clock: systemClock, progress, signal,
+        pool, clock: systemClock, progress, signal, walLockWaitMs: WAL_LOCK_WAIT_MS,
       }
     },
     requestCounts() {

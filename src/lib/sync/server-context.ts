@@ -22,6 +22,8 @@ export interface ServerContext {
   readonly clock: Clock
   readonly progress: Progress
   readonly signal: AbortSignal
+  /** How long to wait for the WAL lock: another run or a follower holds it for a batch only. 0 when left out. */
+  readonly walLockWaitMs?: number
 }
 
 /** One thing that went wrong with one file, backup or task. */

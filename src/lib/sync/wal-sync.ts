@@ -37,8 +37,8 @@ export interface WalSyncOptions {
  */
 export async function syncWal(context: ServerContext, options: WalSyncOptions): Promise<WalSyncResult> {
   if (options.isDryRun) return await new WalSync(context, options).run()
-  const {clock, signal} = context
-  const lock = await acquireServerLock(context.stateDirectory, context.server.name, 'wal', {clock, signal})
+  const {clock, signal, walLockWaitMs = 0} = context
+  const lock = await acquireServerLock(context.stateDirectory, context.server.name, 'wal', {clock, signal, waitMs: walLockWaitMs})
   try {
     return await new WalSync(context, options).run()
   } finally {

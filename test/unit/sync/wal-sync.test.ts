@@ -290,3 +290,15 @@ function forgetChecksums({store}: SyncSetting) {
     },
   })
 }
+
+describe('a wal sync that meets another run', () => {
+  const use = useSyncSetting()
+
+  it('waits for the lock as long as it is told, then does its work', async () => {
+    const setting = use()
+    const lock = await acquireServerLock(setting.stateDirectory, 'pg', 'wal', {clock: systemClock})
+    const waiting = sync(setting, {walLockWaitMs: 10_000})
+    setTimeout(() => void lock.release(), 300)
+    expect((await waiting).uploaded.files).to.equal(5)
+  })
+})
