@@ -14,6 +14,9 @@ import {LineFile} from '../local/line-file.ts'
 import {fileNameForServer} from '../local/server-file-name.ts'
 import type {LocalStat} from './local-stat.ts'
 
+/** So many lines may be lost when the process is killed: their files are sent again. */
+const UNFLUSHED_LINES = 16
+
 export interface JournalLine {
   readonly entry: ManifestEntry
   readonly local: LocalStat
@@ -81,6 +84,7 @@ export class JournalWriter {
   readonly #earlier: Lookahead
   /** Earlier lines that were asked for and of which nothing has been written yet: as many as the walk is ahead. */
   #asked: JournalLine[] = []
+  #unflushed = 0
 
   private constructor(directory: string, backupId: string, binding: JournalBinding, file: LineFile, earlier: Lookahead) {
     this.directory = directory
@@ -120,6 +124,9 @@ export class JournalWriter {
     this.#asked = known < 0 ? [] : known > 0 ? this.#asked.slice(known) : this.#asked
     try {
       await this.#file.write(formatLine(line))
+      if (++this.#unflushed < UNFLUSHED_LINES) return
+      this.#unflushed = 0
+      await this.#file.flush()
     } catch (error) {
       throw localStateErrorOf(error, `cannot write the journal of ${this.backupId} in ${this.directory}`)
     }

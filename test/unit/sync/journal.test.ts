@@ -89,6 +89,16 @@ describe('the journal of a backup', () => {
     expect(await collect(readJournal(path(), binding))).to.deep.equal(['b', 'c', 'e'])
   })
 
+  it('of a run that is killed all but the last lines are on disk', async () => {
+    const names = Array.from({length: 100}, (_, index) => `f${String(index).padStart(3, '0')}`)
+    const killed = await JournalWriter.open(use(), ID, binding)
+    for (const name of names) await killed.append(line(name))
+    const known = await collect(readJournal(`${path()}.new`, binding))
+    expect(known).to.deep.equal(names.slice(0, known.length))
+    expect(known).to.have.length.greaterThan(80)
+    await killed.finish({isWhole: true})
+  })
+
   it('a run that reads ahead and then fails forgets nothing of what it had asked for', async () => {
     await write(['a', 'b', 'c', 'd'])
     for (let run = 0; run < 3; run++) {
