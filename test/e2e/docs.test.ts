@@ -178,7 +178,10 @@ describe('the command lines of README.md and the guide', function () {
   })
 })
 
-/** A bucket as the bash scripts left it: one backup and its WAL, dummy files in empty directories, their configuration and queue. */
+/**
+ * A bucket as the bash scripts left it: one backup and its WAL, dummy files in empty directories, their configuration and queue.
+ * SeaweedFS lets some of aws-cli's empty PUTs wait for ever; aws-cli then sends them again.
+ */
 const AS_THE_SCRIPTS_DID = `
 touch /etc/cron.d/barmans3
 cat >/opt/barmans3/barmans3.conf <<'END'
@@ -193,7 +196,7 @@ mkdir -p /var/run/barmans3/queue.d
 echo 'BARMAN_BACKUP_ID="${NEW_BACKUP}"' >/var/run/barmans3/queue.d/${NEW_BACKUP}.run
 cd /var/lib/barman/main-server
 find base -type d -empty -exec touch '{}/.barmans3' ';'
-aws s3 sync --only-show-errors base/${OLD_BACKUP} s3://backup/barman/main-server/base/${OLD_BACKUP}
+aws s3 sync --cli-read-timeout 3 --only-show-errors base/${OLD_BACKUP} s3://backup/barman/main-server/base/${OLD_BACKUP}
 aws s3 sync --only-show-errors --exclude '*A' wals s3://backup/barman/main-server/wals
 `
 
