@@ -3,7 +3,8 @@ import type {FileEntry, ManifestEntry} from '../archive/manifest.ts'
 import {BarmanFilesError, StoreRefusedError, messageOf} from '../errors.ts'
 import {mapInOrder} from './concurrency.ts'
 import {LocalFileError} from './file-errors.ts'
-import type {JournalLine, JournalWriter} from './journal.ts'
+import type {JournalWriter} from './journal.ts'
+import type {JournalLine} from './journal-line.ts'
 import {compareLocalStat} from './local-stat.ts'
 import type {ItemProblem, ServerContext} from './server-context.ts'
 import {localPath, walkBackupTree, type WalkedEntry} from './tree-walk.ts'
@@ -136,7 +137,9 @@ class TreeCopy implements CopiedTree {
     )
     this.sentFiles++
     this.sentBytes += uploaded.sizeBytes
-    return {entry: this.#entry(found, uploaded), local: uploaded.local}
+    const line = {entry: this.#entry(found, uploaded), local: uploaded.local}
+    await this.#journal.noteSent(line)
+    return line
   }
 
   #entry(found: Extract<WalkedEntry, {type: 'file'}>, content: {sha256: string; crc32c: number}): FileEntry {

@@ -4,26 +4,12 @@
  * started again need not send again, what the end check compares the tree with, and what the manifest is made from, so
  * that a backup of a million files never lies in memory.
  */
-import {createReadStream} from 'node:fs'
-import {access, rename, rm} from 'node:fs/promises'
+import {rename, rm} from 'node:fs/promises'
 import {join} from 'node:path'
-import {createInterface} from 'node:readline'
-import {formatManifestEntry, parseManifestLine, type ManifestEntry} from '../archive/manifest.ts'
 import {ensureDirectory, localStateErrorOf} from '../local/durable-file.ts'
-import {LineFile} from '../local/line-file.ts'
 import {fileNameForServer} from '../local/server-file-name.ts'
-import type {LocalStat} from './local-stat.ts'
-
-/** So many lines may be lost when the process is killed: their files are sent again. */
-const UNFLUSHED_LINES = 16
-
-export interface JournalLine {
-  readonly entry: ManifestEntry
-  readonly local: LocalStat
-}
-
-/** What a journal is bound to; a journal of anything else is not used. Compared as a whole. */
-export type JournalBinding = Readonly<Record<string, string | number | undefined>>
+import {exists, JournalFile, readJournal, type JournalBinding, type JournalLine} from './journal-line.ts'
+import {byPath, removeSentNotes, SentNotes} from './sent-notes.ts'
 
 /** Directory of the journals of one server. */
 export function journalDirectory(stateDirectory: string, server: string): string {
@@ -41,6 +27,7 @@ function journalPath(directory: string, backupId: string): string {
 export async function removeJournal(directory: string, backupId: string): Promise<void> {
   try {
     for (const path of [journalPath, newPath, mergePath]) await rm(path(directory, backupId), {force: true})
+    await removeSentNotes(sentPath(directory, backupId))
   } catch (error) {
     throw localStateErrorOf(error, `cannot remove the journal of ${backupId} in ${directory}`)
   }
@@ -54,25 +41,8 @@ function newPath(directory: string, backupId: string): string {
   return `${journalPath(directory, backupId)}.new`
 }
 
-/** The lines of a journal in their order; none when it is missing or bound to something else. A torn last line is left out. */
-export async function* readJournal(path: string, binding: JournalBinding): AsyncGenerator<JournalLine, void, undefined> {
-  if (!(await exists(path))) return
-  const input = createReadStream(path, {encoding: 'latin1'})
-  try {
-    let isFirst = true
-    for await (const line of createInterface({input, crlfDelay: Infinity})) {
-      if (isFirst) {
-        isFirst = false
-        if (line !== formatBinding(binding)) return
-        continue
-      }
-      const parsed = parseLine(line)
-      if (!parsed) return
-      yield parsed
-    }
-  } finally {
-    input.destroy()
-  }
+function sentPath(directory: string, backupId: string): string {
+  return `${journalPath(directory, backupId)}.sent`
 }
 
 /** Writes a journal anew while the old one is still read; `finish` puts it in the old one's place. */
@@ -80,17 +50,18 @@ export class JournalWriter {
   readonly directory: string
   readonly backupId: string
   readonly binding: JournalBinding
-  readonly #file: LineFile
+  readonly #file: JournalFile
+  readonly #notes: SentNotes
   readonly #earlier: Lookahead
   /** Earlier lines that were asked for and of which nothing has been written yet: as many as the walk is ahead. */
   #asked: JournalLine[] = []
-  #unflushed = 0
 
-  private constructor(directory: string, backupId: string, binding: JournalBinding, file: LineFile, earlier: Lookahead) {
+  private constructor(directory: string, backupId: string, binding: JournalBinding, file: JournalFile, earlier: Lookahead) {
     this.directory = directory
     this.backupId = backupId
     this.binding = binding
     this.#file = file
+    this.#notes = new SentNotes(sentPath(directory, backupId), binding)
     this.#earlier = earlier
   }
 
@@ -102,12 +73,12 @@ export class JournalWriter {
     try {
       await ensureDirectory(directory)
       await mergeLeftOver(directory, backupId, binding)
-      const file = await LineFile.create(newPath(directory, backupId))
-      await file.write(`${formatBinding(binding)}\n`)
+      await removeSentNotes(sentPath(directory, backupId))
+      const file = await JournalFile.create(newPath(directory, backupId), binding)
       const earlier = new Lookahead(readJournal(journalPath(directory, backupId), binding))
       return new JournalWriter(directory, backupId, binding, file, earlier)
     } catch (error) {
-      throw localStateErrorOf(error, `cannot write the journal of ${backupId} in ${directory}`)
+      throw writeError(error, directory, backupId)
     }
   }
 
@@ -118,35 +89,54 @@ export class JournalWriter {
     return line
   }
 
-  /** Adds a line. What an earlier run knew of this path and those before it is forgotten. */
+  /** Notes at once that a file was sent, which `append` adds when all those before it are done. May be called in any order. */
+  async noteSent(line: JournalLine): Promise<void> {
+    try {
+      await this.#notes.add(line)
+    } catch (error) {
+      throw writeError(error, this.directory, this.backupId)
+    }
+  }
+
+  /** Adds a line, in the order of path bytes. What an earlier run knew of this path and those before it is forgotten. */
   async append(line: JournalLine): Promise<void> {
     const known = this.#asked.findIndex(({entry}) => entry.path > line.entry.path)
     this.#asked = known < 0 ? [] : known > 0 ? this.#asked.slice(known) : this.#asked
     try {
-      await this.#file.write(formatLine(line))
-      if (++this.#unflushed < UNFLUSHED_LINES) return
-      this.#unflushed = 0
+      await this.#file.add(line)
+      this.#notes.settle(line.entry.path)
+      if (!this.#notes.isLong) return
       await this.#file.flush()
+      await this.#notes.compact()
     } catch (error) {
-      throw localStateErrorOf(error, `cannot write the journal of ${this.backupId} in ${this.directory}`)
+      throw writeError(error, this.directory, this.backupId)
     }
   }
 
   /**
-   * Ends the journal. With `isWhole` the earlier one is dropped; else what it held behind the last line added is kept, so
-   * that nothing that was sent is forgotten.
+   * Ends the journal. With `isWhole` the earlier one is dropped; else what it held behind the last line added is kept, with
+   * what was noted since, so that nothing that was sent is forgotten.
    */
   async finish({isWhole}: {isWhole: boolean}): Promise<void> {
     try {
       if (!isWhole) {
-        for (const line of this.#asked) await this.#file.write(formatLine(line))
-        for await (const line of this.#earlier.rest()) await this.#file.write(formatLine(line))
+        for await (const line of mergeByPath(this.#notes.waiting(), this.#unwritten())) await this.#file.add(line)
       }
-      await this.#file.close()
+      try {
+        await this.#file.close()
+      } finally {
+        await this.#notes.close()
+      }
       await rename(newPath(this.directory, this.backupId), journalPath(this.directory, this.backupId))
+      await removeSentNotes(sentPath(this.directory, this.backupId))
     } catch (error) {
-      throw localStateErrorOf(error, `cannot write the journal of ${this.backupId} in ${this.directory}`)
+      throw writeError(error, this.directory, this.backupId)
     }
+  }
+
+  async* #unwritten(): AsyncGenerator<JournalLine, void, undefined> {
+    yield* this.#asked
+    yield* this.#earlier.rest()
   }
 
   /** The finished journal's lines. */
@@ -190,65 +180,41 @@ class Lookahead {
   }
 }
 
-/** A run that was killed leaves a new journal beside the old one: what either knows is kept. */
+/** A run that was killed leaves a new journal and its notes beside the old one: what any of them knows is kept. */
 async function mergeLeftOver(directory: string, backupId: string, binding: JournalBinding): Promise<void> {
   const left = newPath(directory, backupId)
   const old = journalPath(directory, backupId)
   if (!(await exists(left))) return
   const merged = mergePath(directory, backupId)
-  const file = await LineFile.create(merged)
-  await file.write(`${formatBinding(binding)}\n`)
-  let last: string | undefined
+  const file = await JournalFile.create(merged, binding)
+  let last = ''
   for await (const line of readJournal(left, binding)) {
-    await file.write(formatLine(line))
+    await file.add(line)
     last = line.entry.path
   }
-  for await (const line of readJournal(old, binding)) if (last === undefined || line.entry.path > last) await file.write(formatLine(line))
+  const isBehind = ({entry}: JournalLine) => entry.path > last
+  // As many as the killed run was ahead, and what it had not compacted yet.
+  const sent = new Map<string, JournalLine>()
+  for await (const line of readJournal(sentPath(directory, backupId), binding)) if (isBehind(line)) sent.set(line.entry.path, line)
+  const noted = [...sent.values()].sort(byPath)
+  for await (const line of mergeByPath(noted, readJournal(old, binding))) if (isBehind(line)) await file.add(line)
   await file.close()
   await rename(merged, old)
   await rm(left, {force: true})
 }
 
-async function exists(path: string): Promise<boolean> {
-  try {
-    await access(path)
-    return true
-  } catch {
-    return false
+/** Both in the order of path bytes; of two lines of one path the noted one. */
+async function* mergeByPath(
+  noted: readonly JournalLine[], others: AsyncIterable<JournalLine>,
+): AsyncGenerator<JournalLine, void, undefined> {
+  let next = 0
+  for await (const line of others) {
+    for (; next < noted.length && noted[next]!.entry.path < line.entry.path; next++) yield noted[next]!
+    if (noted[next]?.entry.path !== line.entry.path) yield line
   }
+  yield* noted.slice(next)
 }
 
-function formatBinding(binding: JournalBinding): string {
-  return asAscii(JSON.stringify({format: 'barmans3-journal', version: 1, ...binding}))
-}
-
-/** JSON text as ASCII, so that one character is one byte whatever the names hold. */
-function asAscii(json: string): string {
-  return json.replace(/[\u007f-\uffff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
-
-function formatLine({entry, local}: JournalLine): string {
-  const numbers = [local.device, local.inode, local.sizeBytes, local.mtimeNs, local.ctimeNs, local.linkCount].join(',')
-  // The closing `;` shows that the last number is whole, should the line be cut there.
-  return `${asAscii(formatManifestEntry(entry).trimEnd())}\t${numbers};\n`
-}
-
-function parseLine(text: string): JournalLine | undefined {
-  const tab = text.lastIndexOf('\t')
-  const numbers = text.slice(tab + 1, -1).split(',')
-  if (tab < 0 || !text.endsWith(';') || numbers.length !== 6 || !numbers.every((number) => /^-?\d+$/.test(number))) return undefined
-  try {
-    const line = parseManifestLine(text.slice(0, tab))
-    if (line.line !== 'entry') return undefined
-    const [device = '0', inode = '0', sizeBytes = '0', mtimeNs = '0', ctimeNs = '0', linkCount = '0'] = numbers
-    return {
-      entry: line.entry,
-      local: {
-        device: BigInt(device), inode: BigInt(inode), sizeBytes: Number(sizeBytes), mtimeNs: BigInt(mtimeNs),
-        ctimeNs: BigInt(ctimeNs), linkCount: Number(linkCount),
-      },
-    }
-  } catch {
-    return undefined
-  }
+function writeError(error: unknown, directory: string, backupId: string): Error {
+  return localStateErrorOf(error, `cannot write the journal of ${backupId} in ${directory}`)
 }

@@ -1,6 +1,6 @@
 import {createHash} from 'node:crypto'
 import type {ManifestEntry} from '../archive/manifest.ts'
-import type {JournalLine} from './journal.ts'
+import type {JournalLine} from './journal-line.ts'
 import type {ServerContext} from './server-context.ts'
 
 /** How many keys are held in memory at a time when a difference has to be found. */

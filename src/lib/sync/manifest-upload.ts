@@ -5,7 +5,7 @@ import {
   countLine, EMPTY_COUNTS, formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, type ManifestCounts,
 } from '../archive/manifest.ts'
 import {StoreRefusedError} from '../errors.ts'
-import type {JournalLine} from './journal.ts'
+import type {JournalLine} from './journal-line.ts'
 import type {ServerContext} from './server-context.ts'
 
 export interface StoredManifest {

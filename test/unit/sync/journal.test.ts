@@ -1,9 +1,10 @@
-import {copyFileSync, readFileSync, readdirSync, writeFileSync} from 'node:fs'
+import {copyFileSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync} from 'node:fs'
 import {join} from 'node:path'
 import {expect} from 'chai'
 import {backupPathFromBytes, type BackupPath} from '../../../src/lib/archive/backup-path.ts'
 import {LocalStateError} from '../../../src/lib/errors.ts'
-import {JournalWriter, readJournal, removeJournal, type JournalLine} from '../../../src/lib/sync/journal.ts'
+import {JournalWriter, removeJournal} from '../../../src/lib/sync/journal.ts'
+import {readJournal, type JournalLine} from '../../../src/lib/sync/journal-line.ts'
 import {compareLocalStat, type LocalStat} from '../../../src/lib/sync/local-stat.ts'
 import {useTemporaryDirectory} from '../../support/temporary-directory.ts'
 
@@ -99,6 +100,67 @@ describe('the journal of a backup', () => {
     await killed.finish({isWhole: true})
   })
 
+  describe('while a file before them in path order is still on its way', () => {
+    const names = Array.from({length: 1000}, (_, index) => `f${String(index).padStart(4, '0')}`)
+
+    /** b takes its time; the files f… are sent meanwhile, in an order of their own. One of them had another inode in the earlier run. */
+    async function sendAllButOne(): Promise<JournalWriter> {
+      await write(['a', 'f0999', 'g'])
+      const run = await JournalWriter.open(use(), ID, binding)
+      await run.earlierLine('a')
+      await run.append(line('a'))
+      for (const name of [...names].reverse()) await run.noteSent(name === 'f0999' ? {...line(name), local: {...local, inode: 77n}} : line(name))
+      return run
+    }
+
+    async function knownToNextRun(directory: string): Promise<JournalLine[]> {
+      const next = await JournalWriter.open(directory, ID, binding)
+      const found: (JournalLine | undefined)[] = []
+      for (const name of ['a', 'b', ...names, 'g']) found.push(await next.earlierLine(name))
+      await next.finish({isWhole: false})
+      return found.filter((each) => each !== undefined)
+    }
+
+    it('C11: a run that is killed has noted all files sent but the last few', async () => {
+      const run = await sendAllButOne()
+      const asKilled = join(use(), 'as-killed')
+      const left = readdirSync(use())
+      mkdirSync(asKilled)
+      for (const name of left) copyFileSync(join(use(), name), join(asKilled, name))
+      await run.finish({isWhole: true})
+      const known = await knownToNextRun(asKilled)
+      const paths = known.map(({entry}) => entry.path)
+      expect(paths).to.have.length.greaterThan(984).and.to.include.members(['a', 'f0999', 'g'])
+      expect(paths).not.to.include('b')
+      expect(known.find(({entry}) => entry.path === 'f0999')?.local.inode).to.equal(77n)
+      expect(readdirSync(asKilled)).to.deep.equal([`${ID}.jsonl`])
+    })
+
+    it('a run that fails keeps every one of them', async () => {
+      const run = await sendAllButOne()
+      await run.finish({isWhole: false})
+      const known = await knownToNextRun(use())
+      expect(known.map(({entry}) => entry.path)).to.deep.equal(['a', ...names, 'g'])
+      expect(known.find(({entry}) => entry.path === 'f0999')?.local.inode).to.equal(77n)
+    })
+
+    it('the notes stay small, however many files a backup has', async () => {
+      const run = await JournalWriter.open(use(), ID, binding)
+      let largest = 0
+      for (let round = 0; round < 300; round++) {
+        const batch = Array.from({length: 100}, (_, index) => `r${String(round).padStart(4, '0')}-${String(index).padStart(3, '0')}`)
+        for (const name of [...batch].reverse()) await run.noteSent(line(name))
+        for (const name of batch) await run.append(line(name))
+        largest = Math.max(largest, statSync(`${path()}.sent`, {throwIfNoEntry: false})?.size ?? 0)
+      }
+      expect(largest).to.be.within(1, 4 * 1024 ** 2)
+      await run.noteSent(line('s'))
+      await run.finish({isWhole: false})
+      expect(await collect(readJournal(path(), binding))).to.have.length(30_001)
+      expect(readdirSync(use())).to.deep.equal([`${ID}.jsonl`])
+    })
+  })
+
   it('a run that reads ahead and then fails forgets nothing of what it had asked for', async () => {
     await write(['a', 'b', 'c', 'd'])
     for (let run = 0; run < 3; run++) {
@@ -169,7 +231,7 @@ describe('the journal of a backup', () => {
 
   it('is removed with everything a dead run left beside it', async () => {
     await write(['a'])
-    for (const suffix of ['.new', '.merge']) copyFileSync(path(), `${path()}${suffix}`)
+    for (const suffix of ['.new', '.merge', '.sent', '.sent.next']) copyFileSync(path(), `${path()}${suffix}`)
     await removeJournal(use(), ID)
     expect(readdirSync(use())).to.deep.equal([])
   })
