@@ -10,7 +10,7 @@ const OLD_BACKUP = '20261101T020000'
 const NEW_BACKUP = '20261102T020000'
 
 describe('the command lines of README.md and the guide', function () {
-  this.timeout(90_000)
+  this.timeout(180_000)
   let sandbox: DocSandbox | undefined
   before(async function () {
     await (await startServerOrSkip(this, 'weed')).stop()
