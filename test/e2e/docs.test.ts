@@ -75,18 +75,6 @@ describe('the command lines of README.md and the guide', function () {
     expect(stdout).to.match(/^main-server +20261102T020000 +run +/m).and.to.match(/^main-server +20261102T020000 +done +/m)
   })
 
-  it('the hook line of README.md and first-hour.md works with the little environment that Barman hands on', async () => {
-    const host = await openInstalled()
-    const lines = ['README.md', 'docs/guide/first-hour.md', 'docs/guide/upgrade-from-bash.md'].flatMap((page) => parseBlocks(readPage(page)).flatMap(({text}) =>
-      [...text.matchAll(/(?<!# delete this line:\n)^post_backup_script = (.+)$/gm)].map((match) => match[1] ?? '')))
-    expect(new Set(lines).size).to.equal(1)
-    const {status, stdout, stderr} = await host.runScript(lines[0] ?? '', {
-      ...host.cronEnvironment, PATH: '/usr/bin:/bin', BARMAN_HOOK: 'backup_script', BARMAN_PHASE: 'post', BARMAN_RETRY: '0',
-      BARMAN_SERVER: 'main-server', BARMAN_BACKUP_ID: NEW_BACKUP, BARMAN_STATUS: 'WAITING_FOR_WALS', BARMAN_ERROR: '',
-    })
-    expect({status, stdout}, stderr).to.deep.equal({status: 0, stdout: `backup ${NEW_BACKUP} of main-server added to the queue\n`})
-  })
-
   it('upgrade-from-bash.md: WAL is taken over, old backups are legacy until they are sent again', async function () {
     requireAwsCli(this)
     sandbox = await openDocSandbox({metadataPlace: 'base'})
@@ -115,66 +103,84 @@ describe('the command lines of README.md and the guide', function () {
     }
   })
 
-  it('cron-and-systemd.md: the line to try', async () => {
-    const host = await openInstalled()
-    // `env -i` takes away what stands for /etc/barmans3.yaml here, so it is put behind it.
-    const kept = Object.entries(host.cronEnvironment).filter(([name]) => name !== 'HOME').map(([name, value]) => `${name}='${value}'`).join(' ')
-    const block = parseBlocks(readPage('docs/guide/cron-and-systemd.md')).find(({language, notRun}) => language === 'sh' && notRun === undefined)
-    expect(block?.text).to.contain('env -i ')
-    const {status, stdout, stderr} = await host.runScript(block?.text.replace('env -i', `env -i ${kept}`) ?? 'false')
-    expect({status, stdout}, stderr).to.deep.equal({status: 0, stdout: ''})
-    expect(stderr).to.match(/^\S+Z info wal sync: done server=main-server uploaded=8 bytes=100663972 alreadyThere=0$/m)
-  })
-
-  it('every line of /etc/cron.d/barmans3 runs as cron runs it, logs what it did, and nothing when there was nothing', async () => {
-    const host = await openInstalled()
-    const {variables, jobs} = parseCron(readExample('cron.d-barmans3'))
-    expect(jobs.map(({when}) => when)).to.deep.equal(['*/15 * * * *', '5 23 * * *', '35 4 * * *', '20 5 1 * *'])
-    const logs = join(host.root, 'var/log/barmans3')
-    for (const round of [1, 2]) {
-      for (const {user, command} of jobs) {
-        expect(user).to.equal('barman')
-        // cron takes a percent sign for the end of the line.
-        expect(command).not.to.contain('%')
-        const {status, stdout, stderr} = await host.runScript(command, {...host.cronEnvironment, ...variables, PATH: host.place(variables.PATH ?? '')})
-        expect({status, stdout, stderr}, `${command} in round ${round}`).to.deep.equal({status: 0, stdout: '', stderr: ''})
-      }
-      expect(readdirSync(logs).sort()).to.deep.equal(['base-sync.log', 'full-sync.log', 'queue-prune.log', 'wal-sync.log'])
-    }
-    const log = (name: string) => host.runScript(`cat /var/log/barmans3/${name}.log`)
-    expect((await log('wal-sync')).stdout).to.match(/^\S+Z info wal sync: done server=main-server uploaded=8 .*\n$/)
-    expect((await log('base-sync')).stdout.match(/backup copied/g)).to.have.length(2)
-    expect((await log('full-sync')).stdout).to.equal('')
-  })
-
-  it('a cron line that fails gives cron one line to mail', async () => {
-    const host = await openInstalled()
-    const {variables, jobs} = parseCron(readExample('cron.d-barmans3'))
-    const {stdout, stderr} = await host.runScript(jobs[0]?.command ?? '', {
-      ...host.cronEnvironment, PATH: host.place(variables.PATH ?? ''), BARMANS3_S3_URI: 's3://no-such-bucket/barman',
-    })
-    expect(stderr).to.equal('')
-    expect(stdout).to.equal(host.place('barmans3 wal sync ended with 1, see /var/log/barmans3/wal-sync.log\n'))
-  })
-
-  it('the ExecStart line of every systemd unit runs with an empty environment', async () => {
-    const host = await openInstalled()
-    const names = readdirSync(join(projectDirectory, 'docs/examples/systemd')).sort()
-    const services = names.filter((name) => name.endsWith('.service'))
-    expect(names.filter((name) => name.endsWith('.timer')).map((name) => name.replace('.timer', '.service'))).to.deep.equal(services)
-    for (const name of services) {
-      const line = /^ExecStart=(.+)$/m.exec(readExample(`systemd/${name}`))?.[1] ?? 'false'
-      const {status, stderr} = await host.runScript(line, host.cronEnvironment)
-      expect(status, `${name}: ${stderr}`).to.equal(0)
-    }
-  })
-
   it('cron-and-systemd.md shows the files of docs/examples as they are', () => {
     const page = readPage('docs/guide/cron-and-systemd.md')
     const texts = parseBlocks(page).map(({text}) => `${text.replace(/^# \/etc\/systemd.*\n/, '')}\n`)
     for (const name of ['cron.d-barmans3', 'logrotate.d-barmans3', 'systemd/barmans3-wal-sync.service', 'systemd/barmans3-wal-sync.timer']) {
       expect(texts, name).to.include(readExample(name))
     }
+  })
+
+  describe('on one host, one after the other', () => {
+    let host: DocSandbox
+    before(async () => {
+      host = await openInstalled()
+      // Not the one that afterEach removes.
+      sandbox = undefined
+    })
+    after(async () => await host?.remove())
+
+    it('every line of /etc/cron.d/barmans3 runs as cron runs it, logs what it did, and nothing when there was nothing', async () => {
+      const {variables, jobs} = parseCron(readExample('cron.d-barmans3'))
+      expect(jobs.map(({when}) => when)).to.deep.equal(['*/15 * * * *', '5 23 * * *', '35 4 * * *', '20 5 1 * *'])
+      const logs = join(host.root, 'var/log/barmans3')
+      for (const round of [1, 2]) {
+        for (const {user, command} of jobs) {
+          expect(user).to.equal('barman')
+          // cron takes a percent sign for the end of the line.
+          expect(command).not.to.contain('%')
+          const {status, stdout, stderr} = await host.runScript(command, {...host.cronEnvironment, ...variables, PATH: host.place(variables.PATH ?? '')})
+          expect({status, stdout, stderr}, `${command} in round ${round}`).to.deep.equal({status: 0, stdout: '', stderr: ''})
+        }
+        expect(readdirSync(logs).sort()).to.deep.equal(['base-sync.log', 'full-sync.log', 'queue-prune.log', 'wal-sync.log'])
+      }
+      const log = (name: string) => host.runScript(`cat /var/log/barmans3/${name}.log`)
+      expect((await log('wal-sync')).stdout).to.match(/^\S+Z info wal sync: done server=main-server uploaded=8 .*\n$/)
+      expect((await log('base-sync')).stdout.match(/backup copied/g)).to.have.length(2)
+      expect((await log('full-sync')).stdout).to.equal('')
+    })
+
+    it('a cron line that fails gives cron one line to mail', async () => {
+      const {variables, jobs} = parseCron(readExample('cron.d-barmans3'))
+      const {stdout, stderr} = await host.runScript(jobs[0]?.command ?? '', {
+        ...host.cronEnvironment, PATH: host.place(variables.PATH ?? ''), BARMANS3_S3_URI: 's3://no-such-bucket/barman',
+      })
+      expect(stderr).to.equal('')
+      expect(stdout).to.equal(host.place('barmans3 wal sync ended with 1, see /var/log/barmans3/wal-sync.log\n'))
+    })
+
+    it('the ExecStart line of every systemd unit runs with an empty environment', async () => {
+      const names = readdirSync(join(projectDirectory, 'docs/examples/systemd')).sort()
+      const services = names.filter((name) => name.endsWith('.service'))
+      expect(names.filter((name) => name.endsWith('.timer')).map((name) => name.replace('.timer', '.service'))).to.deep.equal(services)
+      for (const name of services) {
+        const line = /^ExecStart=(.+)$/m.exec(readExample(`systemd/${name}`))?.[1] ?? 'false'
+        const {status, stderr} = await host.runScript(line, host.cronEnvironment)
+        expect(status, `${name}: ${stderr}`).to.equal(0)
+      }
+    })
+
+    it('the hook line of README.md and first-hour.md works with the little environment that Barman hands on', async () => {
+      const lines = ['README.md', 'docs/guide/first-hour.md', 'docs/guide/upgrade-from-bash.md'].flatMap((page) => parseBlocks(readPage(page)).flatMap(({text}) =>
+        [...text.matchAll(/(?<!# delete this line:\n)^post_backup_script = (.+)$/gm)].map((match) => match[1] ?? '')))
+      expect(new Set(lines).size).to.equal(1)
+      const {status, stdout, stderr} = await host.runScript(lines[0] ?? '', {
+        ...host.cronEnvironment, PATH: '/usr/bin:/bin', BARMAN_HOOK: 'backup_script', BARMAN_PHASE: 'post', BARMAN_RETRY: '0',
+        BARMAN_SERVER: 'main-server', BARMAN_BACKUP_ID: NEW_BACKUP, BARMAN_STATUS: 'WAITING_FOR_WALS', BARMAN_ERROR: '',
+      })
+      expect({status, stdout}, stderr).to.deep.equal({status: 0, stdout: `backup ${NEW_BACKUP} of main-server added to the queue\n`})
+    })
+
+    it('cron-and-systemd.md: the line to try', async () => {
+      // `env -i` takes away what stands for /etc/barmans3.yaml here, so it is put behind it.
+      const kept = Object.entries(host.cronEnvironment).filter(([name]) => name !== 'HOME').map(([name, value]) => `${name}='${value}'`).join(' ')
+      host.tree.addWals(host.tree.nextWal(), 1)
+      const block = parseBlocks(readPage('docs/guide/cron-and-systemd.md')).find(({language, notRun}) => language === 'sh' && notRun === undefined)
+      expect(block?.text).to.contain('env -i ')
+      const {status, stdout, stderr} = await host.runScript(block?.text.replace('env -i', `env -i ${kept}`) ?? 'false')
+      expect({status, stdout}, stderr).to.deep.equal({status: 0, stdout: ''})
+      expect(stderr).to.match(/^\S+Z info wal sync: done server=main-server uploaded=1 bytes=16777216 alreadyThere=8$/m)
+    })
   })
 })
 
