@@ -1,11 +1,13 @@
 import {execFileSync, spawn} from 'node:child_process'
-import {writeFileSync} from 'node:fs'
+import {chmodSync, mkdirSync, readFileSync, writeFileSync} from 'node:fs'
 import {join} from 'node:path'
 import {setTimeout as delay} from 'node:timers/promises'
 import {expect} from 'chai'
-import {listBucket, openBucket} from '../support/bucket.ts'
+import {listBucket, openBucket, readObject} from '../support/bucket.ts'
 import {ended, installTool, type InstalledTool} from '../support/e2e.ts'
 import {createLab, type BarmanLab} from '../support/lab/barman-lab.ts'
+import {isLocked} from '../support/lab/held-lock.ts'
+import {giveTo} from '../support/lab/test-user.ts'
 import {startServerOrSkip, type TestServer} from '../support/s3-servers.ts'
 import {startSlowProxy, type SlowProxy} from '../support/slow-proxy.ts'
 import type {BaseLsCommandResult} from '../../src/commands/base/ls.ts'
@@ -87,9 +89,13 @@ describe('a base sync that is interrupted', function () {
     const tool = await install()
     const first = tool.start('base', 'sync', SERVER)
     const end = ended(first)
+    const barmanLock = join(lab.lockDirectory, `.${SERVER}-${id}.lock`)
     await untilPuts(250)
+    expect(await isLocked(lab.user, barmanLock)).to.equal(true)
+    expect(await openUploads(tool), 'the large file is on its way').to.have.length(1)
     first.kill('SIGKILL')
     expect((await end).signal).to.equal('SIGKILL')
+    expect(await isLocked(lab.user, barmanLock)).to.equal(false)
     expect(await states(tool)).to.deep.equal(['incomplete'])
     // A lock file that names a living process, which is none of ours, blocks nobody.
     const sleeper = spawn('sleep', ['60'])
@@ -104,6 +110,8 @@ describe('a base sync that is interrupted', function () {
     expect(await states(tool)).to.deep.equal(['complete'])
     // Sent again are at most those under way when it was killed (16), and those whose end it had not noted yet (30).
     expect(filePuts().length - before).to.be.within(1, files! - before + 50)
+    const local = readFileSync(join(lab.serverDirectory, large.slice(`barman/${SERVER}/`.length)))
+    expect((await readObject(store, tool.bucket, large)).equals(local)).to.equal(true)
   })
 
   for (const [signal, code] of [['SIGTERM', 143], ['SIGINT', 130]] as const) {
@@ -148,8 +156,12 @@ describe('a base sync that is interrupted', function () {
     expect(sent.filter((each, index) => sent.indexOf(each) !== index), 'sent twice').to.deep.equal([])
   })
 
-  it('Barman deletes the backup meanwhile, since its lock cannot be had: the copy is aborted, exit 13, nothing is recorded', async () => {
-    const tool = await install({servers: {[SERVER]: {lockDirectory: join(lab.directory, 'nowhere')}}})
+  it('Barman deletes the backup meanwhile, since its lock directory is closed: the copy is aborted, exit 13, nothing is recorded', async () => {
+    const lockDirectory = join(lab.directory, 'closed')
+    mkdirSync(lockDirectory)
+    giveTo(lab.user, lockDirectory)
+    chmodSync(lockDirectory, 0o555)
+    const tool = await install({servers: {[SERVER]: {lockDirectory}}})
     const running = tool.start('base', 'sync', SERVER)
     const end = ended(running)
     await untilSent(20 * MIB)
@@ -158,7 +170,7 @@ describe('a base sync that is interrupted', function () {
     proxy.setBytesPerSecond(Infinity)
     const {code, stderr} = await end
     expect(code, stderr).to.equal(13)
-    expect(stderr).to.match(/vanished|deleted by Barman/)
+    expect(stderr).to.match(/copied without lock.*closed cannot be taken/).and.match(/vanished|deleted by Barman/)
     expect([...(await listBucket(store, tool.bucket)).keys()].filter((key) => key.endsWith(`barmans3/${id}.json`))).to.deep.equal([])
     expect(await states(tool)).to.deep.equal(['incomplete'])
     expect(await openUploads(tool)).to.deep.equal([])
