@@ -142,8 +142,13 @@ class WalSync {
   }
 
   async #execute(planned: readonly PlannedWal[]): Promise<BarmansError | undefined> {
+    const firstOther = planned.findIndex(({name}) => !name.endsWith('.history'))
+    const historyCount = firstOther < 0 ? planned.length : firstOther
     try {
-      await forEachConcurrently(planned, this.#context.concurrency, async (item) => await this.#handle(item))
+      // A restore that finds WAL of a timeline must find where that timeline began.
+      for (const items of [planned.slice(0, historyCount), planned.slice(historyCount)]) {
+        await forEachConcurrently(items, this.#context.concurrency, async (item) => await this.#handle(item))
+      }
       return undefined
     } catch (error) {
       if (error instanceof BarmansError) return error

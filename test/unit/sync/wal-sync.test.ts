@@ -51,6 +51,23 @@ describe('wal sync', () => {
       '000000010000000000000006', '000000010000000000000007', '000000010000000000000008', '000000020000000000000009'])
   })
 
+  it('sends no segment before every history file is stored, however slow that is', async () => {
+    const setting = use()
+    setting.tree.addHistoryFile(2, [{timeline: 1, lsn: '0/9000000'}])
+    setting.tree.addHistoryFile(3, [{timeline: 2, lsn: '0/A000000'}])
+    const stored: string[] = []
+    await sync(setting, {concurrency: 4, store: watchStore(setting.store, {
+      before: async ({method, args}) => {
+        if (method === 'put' && String(args[0]).endsWith('.history')) await systemClock.sleep(50)
+      },
+      after: ({method, args}) => {
+        if (method === 'put') stored.push(String(args[0]).split('/').at(-1) ?? '')
+      },
+    })})
+    expect(stored.slice(0, 3).sort()).to.deep.equal(['00000002.history', '00000003.history', 'identity.json'])
+    expect(stored).to.have.length(8)
+  })
+
   it('a dry run changes nothing in S3 and nothing here', async () => {
     const setting = use()
     const {createDryRunStore} = await import('../../../src/lib/store/dry-run.ts')
