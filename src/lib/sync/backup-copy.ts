@@ -163,7 +163,7 @@ class BackupCopy {
    */
   async #readAgain(): Promise<CatalogBackup> {
     const backup = await readBackup(this.#context.server, this.#id)
-    const aborted = {hint: 'nothing was recorded for it in S3'}
+    const aborted = {hint: 'nothing was recorded for it in S3; if Barman still has it, the next run begins anew'}
     if (!backup?.info || !backup.hasDataDirectory) throw new BarmanFilesError(`backup ${this.#id} was deleted by Barman while it was copied`, aborted)
     if (backup.deleteMarkerPath !== undefined) throw new BarmanFilesError(`backup ${this.#id} is being deleted by Barman`, aborted)
     if (!sameIdentity(identityOf(backup, this.#options.systemId), this.#identity)) {
@@ -187,7 +187,7 @@ class BackupCopy {
   async #putRecord(marker: StartedMarker, manifest: StoredManifest): Promise<BackupRecord> {
     const {store, keys, clock, signal, server} = this.#context
     const info = this.#backup.info
-    if (!info) throw new BarmanFilesError(`backup ${this.#id} has no readable backup.info any more`)
+    if (!info) throw new BarmanFilesError(`backup ${this.#id} has no readable backup.info any more`, {hint: 'nothing was recorded for it in S3; run again'})
     const record: BackupRecord = {
       server: server.name,
       backupId: this.#id,
@@ -209,13 +209,15 @@ class BackupCopy {
     if (outcome === 'stored') return record
     const present = await readRecord(this.#context, this.#id)
     if (present?.attempt === marker.attempt) return present
-    throw new ConflictError(`backup ${this.#id} has been recorded by ${present?.writer.host ?? 'another run'} meanwhile; nothing was replaced`)
+    throw new ConflictError(`backup ${this.#id} has been recorded by ${present?.writer.host ?? 'another run'} meanwhile; nothing was replaced`, {
+      hint: 'see `barmans3 base ls`; two Barman hosts must not share one place',
+    })
   }
 }
 
 /** Who a backup is, with the server's system identifier where its own file has none. */
 export function identityOf(backup: CatalogBackup, systemId: string | undefined): BackupIdentity {
-  if (!backup.info) throw new BarmanFilesError(`backup ${backup.id} has no readable backup.info: ${backup.problem ?? 'it is missing'}`)
+  if (!backup.info) throw new BarmanFilesError(`backup ${backup.id} has no readable backup.info: ${backup.problem ?? 'it is missing'}`, {hint: 'look at that file: Barman should be able to read it too (`barman show-backup`)'})
   return backupIdentity(backup.info, systemId)
 }
 

@@ -9,6 +9,8 @@ import type {CatalogBackup} from '../barman/catalog.ts'
 export interface BaseDecision {
   readonly action: 'copy' | 'done' | 'wait' | 'refuse' | 'broken' | 'skip'
   readonly reason: string
+  /** What to do about it, of `refuse` and `broken`. */
+  readonly hint?: string
 }
 
 /**
@@ -31,7 +33,7 @@ export function decideBackup(
   {again}: {readonly again: boolean},
 ): BaseDecision {
   if (state === 'complete') return {action: 'done', reason: 'it is in S3 already'}
-  if (!backup) return {action: 'refuse', reason: 'Barman has no such backup (any more)'}
+  if (!backup) return {action: 'refuse', reason: 'Barman has no such backup (any more)', hint: 'compare with `barman list-backups`'}
   if (isTombstoned && !again) return {action: 'skip', reason: 'it was deleted in S3 on purpose; --again lifts that'}
   if (state === 'legacy' && !again) return {action: 'skip', reason: 'the old scripts copied it, unproven; --again sends it anew'}
   const local = decideLocal(backup)
@@ -41,22 +43,32 @@ export function decideBackup(
 
 function decideLocal(backup: CatalogBackup): BaseDecision | undefined {
   const {info} = backup
-  if (!info) return {action: 'broken', reason: backup.problem ?? 'its backup.info cannot be read'}
-  if (backup.deleteMarkerPath !== undefined) return {action: 'refuse', reason: 'Barman is deleting it'}
+  if (!info) return broken(backup.problem ?? 'its backup.info cannot be read', 'look at that file: Barman should be able to read it too (`barman show-backup`)')
+  if (backup.deleteMarkerPath !== undefined) return refuse('Barman is deleting it', 'if the deletion was broken off, `barman delete` ends it')
   switch (info.status) {
     case 'EMPTY':
     case 'STARTED':
     case 'SYNCING':
       return {action: 'wait', reason: `not finished in Barman: ${info.status}`}
     case 'FAILED':
-      return {action: 'refuse', reason: `FAILED in Barman${info.error ? `: ${info.error}` : ''}`}
+      return refuse(`FAILED in Barman${info.error ? `: ${info.error}` : ''}`, 'make a new backup: `barman backup`')
     case 'DONE':
     case 'WAITING_FOR_WALS':
       break
     default:
-      return {action: 'broken', reason: 'its status in backup.info is not understood'}
+      return broken('its status in backup.info is not understood', 'a newer barmans3 may know it')
   }
-  if (info.hasSnapshots) return {action: 'refuse', reason: 'its data is in cloud disk snapshots, not in Barman\'s directory'}
-  if (!backup.hasDataDirectory) return {action: 'broken', reason: 'its data directory is missing'}
+  if (info.hasSnapshots) {
+    return refuse('its data is in cloud disk snapshots, not in Barman\'s directory', 'barmans3 copies backups in local directories only')
+  }
+  if (!backup.hasDataDirectory) return broken('its data directory is missing', 'see whether its disk is mounted; if it is really gone, `barman delete` removes the rest')
   return undefined
+}
+
+function refuse(reason: string, hint: string): BaseDecision {
+  return {action: 'refuse', reason, hint}
+}
+
+function broken(reason: string, hint: string): BaseDecision {
+  return {action: 'broken', reason, hint}
 }

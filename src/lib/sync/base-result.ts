@@ -7,6 +7,8 @@ export interface BackupOutcome {
   readonly origin: 'queue' | 'scan' | 'command'
   readonly outcome: 'copied' | 'already-complete' | 'not-finished' | 'refused' | 'skipped' | 'failed' | 'planned'
   readonly reason: string | undefined
+  /** What to do about it, when it failed or cannot be copied. */
+  readonly hint: string | undefined
   /** Of the whole backup; only when it was copied or planned. */
   readonly files: number | undefined
   readonly bytes: number | undefined

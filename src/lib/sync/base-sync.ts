@@ -135,11 +135,11 @@ class BaseSync {
       const backup = await readBackup(this.#context.server, id)
       // Deleted by Barman since the catalogue was read.
       if (!backup) continue
-      const {action, reason} = decideBackup(backup, await remote.look(id), {again: false})
+      const {action, reason, hint} = decideBackup(backup, await remote.look(id), {again: false})
       if (action === 'copy') await this.#handle(id, 'scan', remote, notes)
       if (action !== 'broken') continue
       this.#context.progress.fail(`backup ${id} cannot be copied: ${reason}`)
-      this.#add(id, 'scan', 'failed', {reason, exitCode: EXIT.barmanFiles})
+      this.#add(id, 'scan', 'failed', {reason, hint, exitCode: EXIT.barmanFiles})
     }
   }
 
@@ -151,20 +151,20 @@ class BaseSync {
         || (error instanceof StoreRefusedError && error.scope === 'run')
       if (stops || !(error instanceof BarmansError)) throw error
       this.#context.progress.fail(messageOf(error))
-      return this.#add(backupId, origin, 'failed', {reason: messageOf(error), exitCode: exitCodeOf(error)})
+      return this.#add(backupId, origin, 'failed', {reason: messageOf(error), hint: error.hint, exitCode: exitCodeOf(error)})
     }
   }
 
   async #handleChecked(text: string, origin: BackupOutcome['origin'], remote: RemoteBackups, notes: MetadataNotes): Promise<BackupOutcome> {
     const {again} = this.#options
     const id = parseBackupId(text)
-    if (!id) return this.#refuse(text, origin, 'that is no backup id')
+    if (!id) return this.#refuse(text, origin, 'that is no backup id', 'ids look like 20261101T020000; see `barmans3 base ls`')
     const backup = await readBackup(this.#context.server, id)
     const look = await remote.look(id)
-    const {action, reason} = decideBackup(backup, look, {again})
+    const {action, reason, hint} = decideBackup(backup, look, {again})
     switch (action) {
       case 'refuse':
-      case 'broken': return this.#refuse(id, origin, reason)
+      case 'broken': return this.#refuse(id, origin, reason, hint)
       case 'wait': return this.#add(id, origin, 'not-finished', {reason, exitCode: origin === 'command' ? EXIT.partial : EXIT.ok})
       case 'skip': return this.#add(id, origin, 'skipped', {reason})
       case 'done':
@@ -176,9 +176,9 @@ class BaseSync {
     }
   }
 
-  #refuse(backupId: string, origin: BackupOutcome['origin'], reason: string): BackupOutcome {
+  #refuse(backupId: string, origin: BackupOutcome['origin'], reason: string, hint: string | undefined): BackupOutcome {
     this.#context.progress.fail(`backup ${backupId} cannot be copied: ${reason}`)
-    return this.#add(backupId, origin, 'refused', {reason, exitCode: origin === 'command' ? EXIT.barmanFiles : EXIT.partial})
+    return this.#add(backupId, origin, 'refused', {reason, hint, exitCode: origin === 'command' ? EXIT.barmanFiles : EXIT.partial})
   }
 
   /** @throws ConflictError when S3 has another backup under this id */
@@ -243,7 +243,7 @@ class BaseSync {
       } catch (error) {
         if (!(error instanceof BarmanFilesError || error instanceof ConflictError || (error instanceof StoreRefusedError && error.scope === 'request'))) throw error
         progress.fail(`metadata of backup ${backup.id}: ${messageOf(error)}`)
-        this.#add(backup.id, 'scan', 'failed', {reason: messageOf(error), exitCode: exitCodeOf(error)})
+        this.#add(backup.id, 'scan', 'failed', {reason: messageOf(error), hint: error.hint, exitCode: exitCodeOf(error)})
       }
     }
   }
@@ -258,10 +258,10 @@ class BaseSync {
 
   #add(
     backupId: string, origin: BackupOutcome['origin'], outcome: BackupOutcome['outcome'],
-    rest: {reason?: string | undefined; files?: number; bytes?: number; exitCode?: ExitCode},
+    rest: {reason?: string | undefined; hint?: string | undefined; files?: number; bytes?: number; exitCode?: ExitCode},
   ): BackupOutcome {
     const added: BackupOutcome = {
-      backupId, origin, outcome, reason: rest.reason, files: rest.files, bytes: rest.bytes, exitCode: rest.exitCode ?? EXIT.ok,
+      backupId, origin, outcome, reason: rest.reason, hint: rest.hint, files: rest.files, bytes: rest.bytes, exitCode: rest.exitCode ?? EXIT.ok,
     }
     this.#outcomes.push(added)
     return added

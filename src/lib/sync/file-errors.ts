@@ -3,6 +3,12 @@ import {BarmanFilesError, errnoOf} from '../errors.ts'
 /** Why a local file could not be copied. */
 export type LocalFileFault = 'vanished' | 'changed' | 'unreadable'
 
+const HINTS: Readonly<Record<LocalFileFault, string>> = {
+  vanished: 'see whether something deletes files there, such as retention, while they are copied; then run again',
+  changed: 'finished backups and WAL never change: see what writes there, then run again',
+  unreadable: 'run barmans3 as the user who owns Barman\'s files (usually barman), and look at the disk if that is not it',
+}
+
 /** One file of Barman's that could not be read as a whole and unchanged. */
 export class LocalFileError extends BarmanFilesError {
   readonly fault: LocalFileFault
@@ -15,7 +21,7 @@ export class LocalFileError extends BarmanFilesError {
       changed: `"${shownPath}" changed while it was being copied`,
       unreadable: `"${shownPath}" cannot be read`,
     }[fault]
-    super(options.detail ? `${text}: ${options.detail}` : text, {cause: options.cause})
+    super(options.detail ? `${text}: ${options.detail}` : text, {cause: options.cause, hint: HINTS[fault]})
     this.fault = fault
     this.shownPath = shownPath
   }

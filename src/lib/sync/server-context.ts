@@ -30,6 +30,8 @@ export interface ServerContext {
 export interface ItemProblem {
   readonly name: string
   readonly message: string
+  /** What to do about it. */
+  readonly hint?: string
 }
 
 /**

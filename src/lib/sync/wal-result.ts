@@ -1,4 +1,4 @@
-import {EXIT, exitCodeOf, messageOf, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
+import {EXIT, exitCodeOf, messageOf, worstExitCode, BarmansError, type ExitCode} from '../errors.ts'
 import {stopReasonOf, type StopReason} from './stop-reason.ts'
 import type {ItemProblem} from './server-context.ts'
 
@@ -10,9 +10,9 @@ export class ProblemList {
   count = 0
   readonly named: ItemProblem[] = []
 
-  add(name: string, message: string): void {
+  add(name: string, message: string, hint?: string): void {
     this.count++
-    if (this.named.length < MAX_NAMED) this.named.push({name, message})
+    if (this.named.length < MAX_NAMED) this.named.push({name, message, ...(hint === undefined ? {} : {hint})})
   }
 
   summary(): ProblemSummary {
@@ -74,7 +74,7 @@ export class WalTally {
 
   /** One that could not be handled: the store refused it, or it cannot be read here. */
   addFailed(name: string, error: Error): void {
-    this.failed.add(name, messageOf(error))
+    this.failed.add(name, messageOf(error), error instanceof BarmansError ? error.hint : undefined)
   }
 
   addUploaded(name: string, sizeBytes: number): void {

@@ -167,7 +167,7 @@ class WalSync {
       if (error instanceof NotFinalError) {
         this.#tally.left.add(name, error.message)
       } else if (error instanceof ConflictError) {
-        this.#tally.conflicts.add(name, error.message)
+        this.#tally.conflicts.add(name, error.message, error.hint)
         this.#context.progress.fail(error.message)
       } else if (error instanceof LocalFileError) {
         await this.#handleLocalFault(name, error)
@@ -216,7 +216,9 @@ class WalSync {
     if (reason === 'waiting-for-xlog.db') throw new NotFinalError('on a passive node it is final once xlog.db names it')
     const {systemId} = this.#identity
     if (wal.file.kind === 'segment' && content.type === 'plain' && content.systemId && systemId && content.systemId !== systemId) {
-      throw new ConflictError(`"${wal.path}" was written by the cluster with system identifier ${content.systemId}, this server is ${systemId}; it was not uploaded`)
+      throw new ConflictError(`"${wal.path}" was written by the cluster with system identifier ${content.systemId}, this server is ${systemId}; it was not uploaded`, {
+        hint: 'find out how it came into this archive, and move it away',
+      })
     }
   }
 
@@ -244,7 +246,8 @@ class WalSync {
     } else if (error.fault === 'unreadable') {
       this.#fail(name, error)
     } else if (await this.#needed.isNeeded(name)) {
-      this.#tally.lost.add(name, 'removed by Barman before it was copied, but a backup in S3 needs it to go on from its end')
+      this.#tally.lost.add(name, 'removed by Barman before it was copied, but a backup in S3 needs it to go on from its end',
+        'nothing can be restored beyond this gap: take a new base backup')
       this.#context.progress.fail(`${name}: removed before it was copied, and a backup in S3 needs it`)
     } else {
       this.#tally.vanished.add(name, "removed by Barman's retention")

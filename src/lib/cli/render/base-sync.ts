@@ -19,7 +19,10 @@ export function renderBaseSync(results: readonly BaseSyncResult[]): Rendered {
 }
 
 function summarize(result: BaseSyncResult): string[] {
-  const lines = result.backups.map((backup) => `${result.server} ${backup.backupId}: ${describe(backup)}`)
+  const lines = result.backups.flatMap((backup) => [
+    `${result.server} ${backup.backupId}: ${describe(backup)}`,
+    ...(backup.hint === undefined ? [] : [`  ${backup.hint}`]),
+  ])
   if (lines.length === 0) lines.push(`${result.server}: no base backup to copy`)
   const updated = result.isDryRun ? 'would be brought up to date' : 'brought up to date'
   if (result.metadataUpdated > 0) lines.push(`${result.server}: ${formatCount(result.metadataUpdated, 'metadata file')} ${updated}`)
@@ -57,7 +60,7 @@ function combineVerdicts(results: readonly BaseSyncResult[]): Rendered['verdict'
     failed: count('failed') || undefined,
     metadataUpdated: updated || undefined,
     brokenTasks: broken || undefined,
-    hint: stopped?.hint,
+    hint: stopped?.hint ?? bad[0]?.hint,
   }
   if (stopped) return {level: 'error', message: stopped.message, fields}
   if (bad.length > 0) return {level: 'error', message: `${bad[0]?.reason ?? 'a backup failed'}`, fields}

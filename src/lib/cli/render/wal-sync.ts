@@ -33,6 +33,7 @@ function problemLines(title: string, {count, items}: ProblemSummary): string[] {
   return [
     ...items.map(({name, message}) => `  ${title}: ${name}: ${message}`),
     ...(count > items.length ? [`  ${title}: and ${count - items.length} more`] : []),
+    ...new Set(items.flatMap(({hint}) => (hint === undefined ? [] : [`  ${hint}`]))),
   ]
 }
 
@@ -56,10 +57,16 @@ function combineVerdicts(results: readonly WalSyncResult[]): Rendered['verdict']
     leftNames: left === 0 ? undefined : results.flatMap((result) => result.left.items.slice(0, 3).map(({name}) => name)).join(','),
     vanished: optional(vanished),
     notUploaded: optional(sum((result) => result.notUploaded)),
-    hint: stopped?.hint,
+    hint: stopped?.hint ?? firstHint(results),
   }
   if (stopped) return {level: 'error', message: stopped.message, fields}
   return {level: problems > 0 ? 'error' : left > 0 ? 'warn' : 'info', message: problems > 0 ? 'done in part' : 'done', fields}
+}
+
+/** What to do about the worst that happened. */
+function firstHint(results: readonly WalSyncResult[]): string | undefined {
+  const items = results.flatMap(({conflicts, lost, failed}) => [...conflicts.items, ...lost.items, ...failed.items])
+  return items.find(({hint}) => hint !== undefined)?.hint
 }
 
 function optional(count: number): number | undefined {
