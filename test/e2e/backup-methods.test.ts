@@ -16,7 +16,7 @@ const PREFIX = `barman/${SERVER}`
 const MIB = 1024 ** 2
 
 describe('what Barman can be told to do', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let store: TestServer
   let proxy: SlowProxy
   let lab: BarmanLab

@@ -9,7 +9,7 @@ import {startServerOrSkip, withBucket, type TestServer} from '../support/s3-serv
 import {useTemporaryDirectory} from '../support/temporary-directory.ts'
 
 describe('a cron line with 5,000 WAL files waiting', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   const directory = useTemporaryDirectory()
   let store: TestServer
   before(async function () {

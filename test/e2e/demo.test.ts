@@ -9,7 +9,7 @@ import {useTemporaryDirectory} from '../support/temporary-directory.ts'
 const demo = fileURLToPath(new URL('../../scripts/demo.js', import.meta.url))
 
 describe('npm run demo', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   const directory = useTemporaryDirectory()
 
   function run(environment: Record<string, string> = {}) {

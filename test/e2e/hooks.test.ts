@@ -12,7 +12,7 @@ const SERVER = 'main-server'
 
 /** Each test goes on where the one before it ended. */
 describe('queue add as a hook of a real Barman', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let store: TestServer
   let lab: BarmanLab
   let tool: InstalledTool

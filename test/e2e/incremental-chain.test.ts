@@ -14,7 +14,7 @@ const MIB = 1024 ** 2
 
 /** Each test goes on where the one before it ended. */
 describe('PostgreSQL 18 with a chain of incrementals', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let store: TestServer
   let proxy: SlowProxy
   let lab: BarmanLab

@@ -15,7 +15,7 @@ const PREFIX = `barman/${SERVER}`
 const MIB = 1024 ** 2
 
 describe('a wal sync that is interrupted', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let store: TestServer
   let proxy: SlowProxy
   let lab: BarmanLab

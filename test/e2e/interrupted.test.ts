@@ -22,7 +22,7 @@ const LARGE_TABLE = 'CREATE TABLE large AS SELECT g, repeat(md5(g::text), 30) AS
 
 /** Each test copies into a bucket of its own; the last one loses the backup. */
 describe('a base sync that is interrupted', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let store: TestServer
   let lab: BarmanLab
   let proxy: SlowProxy

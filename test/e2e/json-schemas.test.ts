@@ -15,7 +15,7 @@ function readSchema(name: string): Schema {
 }
 
 describe('the schemas of the JSON output', function () {
-  this.timeout(90_000)
+  this.timeout(180_000)
   let host: DocSandbox
   const seen = new Set<string>()
   before(async function () {

@@ -7,7 +7,7 @@ import {createLab} from '../support/lab/barman-lab.ts'
 
 /** The labs of the end-to-end tests really make what those tests believe they have. */
 describe('a lab of real PostgreSQL and real Barman', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let lab: BarmanLab
   afterEach(async () => { await lab.stop() })
 

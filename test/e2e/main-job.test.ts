@@ -20,7 +20,7 @@ const PREFIX = `barman/${SERVER}`
 
 /** One Barman host from its first backup to its loss; each test goes on where the one before it ended. */
 describe('a Barman host with PostgreSQL 15, Barman 3.19.1, method postgres, a tablespace, the hook, and SeaweedFS', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let store: TestServer
   let proxy: SlowProxy
   let lab: BarmanLab

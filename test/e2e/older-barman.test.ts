@@ -12,7 +12,7 @@ const SERVER = 'main-server'
 const PREFIX = `barman/${SERVER}`
 
 describe('an older Barman, whose metadata lies below base/', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   let store: TestServer
   let lab: BarmanLab | undefined
   before(async function () {
