@@ -1,5 +1,5 @@
 /** The built program, run by the user of a lab against a real S3 server. */
-import {chmodSync, mkdtempSync, rmSync, writeFileSync} from 'node:fs'
+import {chmodSync, mkdtempSync, writeFileSync} from 'node:fs'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {spawn, type ChildProcess} from 'node:child_process'
@@ -7,6 +7,7 @@ import {installPackage} from './installed.ts'
 import type {BarmanLab, RunResult} from './lab/barman-lab.ts'
 import {giveTo, identityOf} from './lab/test-user.ts'
 import type {TestServer} from './s3-servers.ts'
+import {removeAtExit} from './temporary-directory.ts'
 
 /** barmans3 as installed on the Barman host of a lab. */
 export interface InstalledTool {
@@ -40,11 +41,6 @@ export interface InstallOptions {
 
 let lastBucket = 0
 
-const directories: string[] = []
-process.once('exit', () => {
-  for (const directory of directories) rmSync(directory, {recursive: true, force: true})
-})
-
 /** Makes a bucket of its own, and configuration, queue and state directories for the lab's user. */
 export async function installTool(
   lab: BarmanLab, server: TestServer, {bucket, endpoint = server.endpoint, settings = {}}: InstallOptions = {},
@@ -54,7 +50,7 @@ export async function installTool(
   if (bucket === undefined) await server.createBucket(name)
   // Not in the lab, which may lie in memory: barmans3 warns of a queue that a restart would empty.
   const directory = mkdtempSync(join(tmpdir(), 'barmans3-e2e-'))
-  directories.push(directory)
+  removeAtExit(directory)
   chmodSync(directory, 0o755)
   giveTo(lab.user, directory)
   const configurationFile = join(directory, 'barmans3.json')

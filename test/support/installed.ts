@@ -6,6 +6,7 @@ import {fileURLToPath} from 'node:url'
 import {promisify} from 'node:util'
 import {testCacheDirectory} from '../../scripts/test-cache.js'
 import {findTestUser, runAs} from './lab/test-user.ts'
+import {removeAtExit} from './temporary-directory.ts'
 
 /** How to start the tool: `spawn(tool.node, [tool.script, …])`. Both paths are absolute and readable for the test user. */
 export interface InstalledPackage {
@@ -52,7 +53,7 @@ function makeDirectory(): string {
     if (!existsSync(`/proc/${pid}`)) rmSync(join(parent, name), {recursive: true, force: true})
   }
   const directory = mkdtempSync(join(parent, `${process.pid}-`))
-  process.once('exit', () => rmSync(directory, {recursive: true, force: true}))
+  removeAtExit(directory)
   return directory
 }
 

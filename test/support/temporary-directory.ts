@@ -1,3 +1,4 @@
+import {spawn} from 'node:child_process'
 import {mkdtemp, rm} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
@@ -12,4 +13,17 @@ export function useTemporaryDirectory(): () => string {
     await rm(directory, {recursive: true, force: true})
   })
   return () => directory
+}
+
+const leftToRemove: string[] = []
+
+/**
+ * Removes a directory when this process ends, however many files it has. Mocha's parallel mode kills its workers a second
+ * after it has asked them to end, so another process does it.
+ */
+export function removeAtExit(directory: string): void {
+  if (leftToRemove.push(directory) > 1) return
+  process.once('exit', () => {
+    spawn('rm', ['-rf', ...leftToRemove], {detached: true, stdio: 'ignore'}).unref()
+  })
 }
