@@ -11,16 +11,17 @@ import {addTask} from '../../../src/lib/queue/task-store.ts'
 import {createSyncSetting, watchStore, type SyncSetting} from '../../support/sync-setting.ts'
 
 const ID = '20261101T020000'
+const MIB = 1024 ** 2
 
 /** Something no error class of ours stands for, as a process that dies. */
 class Killed extends Error {}
 
 async function run(setting: SyncSetting, store: ObjectStore) {
-  return await syncBase(setting.context({store}), {queue: setting.queue(), backupIds: undefined, scan: true, again: false, adopt: false, isDryRun: false})
+  return await syncBase(setting.context({store, partSizeBytes: MIB}), {queue: setting.queue(), backupIds: undefined, scan: true, again: false, adopt: false, isDryRun: false})
 }
 
 async function makeSetting(): Promise<SyncSetting> {
-  const setting = createSyncSetting({tree: {backup: {largeFileBytes: 11 * 1024 ** 2}}})
+  const setting = createSyncSetting({store: {limits: {minPartBytes: MIB}}, tree: {segmentSizeBytes: MIB, backup: {largeFileBytes: 2 * MIB + 17}}})
   await addTask(setting.queueDirectory, {server: 'pg', backupId: ID as never}, new Date())
   return setting
 }
@@ -68,8 +69,8 @@ describe('promise 3: a backup is listed as complete only if it is', function () 
     undisturbed.remove()
     expect(calls).to.be.greaterThan(60)
 
-    // Every call from the first and the last ones; of the many alike in the middle every eleventh.
-    const points = Array.from({length: calls}, (_, index) => index).filter((index) => index < 14 || index > calls - 14 || index % 11 === 0)
+    // Every call from the first and the last ones; of the many alike in the middle a few.
+    const points = Array.from({length: calls}, (_, index) => index).filter((index) => index < 14 || index > calls - 14 || index % 19 === 0)
     for (const point of points) {
       for (const moment of ['before', 'after'] as const) {
         const setting = await makeSetting()

@@ -2,7 +2,7 @@ import {expect} from 'chai'
 import {startModule} from '../../support/child.ts'
 import {useTemporaryDirectory} from '../../support/temporary-directory.ts'
 
-const FILES = 100_000
+const FILES = 60_000
 const LIMIT_MIB = 300
 
 describe(`promise 8: memory is bounded (RSS below ${LIMIT_MIB} MiB)`, function () {

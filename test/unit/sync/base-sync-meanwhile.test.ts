@@ -6,7 +6,7 @@ import {createSyncSetting, useSyncSetting, watchStore, type SyncSetting} from '.
 import {ID, listFiles, readManifest, record, sync} from './base-setting.ts'
 
 describe('what happens while a backup is copied', () => {
-  const use = useSyncSetting()
+  const use = useSyncSetting({tree: {segmentSizeBytes: 1024 ** 2}})
 
   /** Does `change` when the file `trigger` is stored. */
   async function during(setting: SyncSetting, change: () => void, trigger = 'PG_VERSION') {

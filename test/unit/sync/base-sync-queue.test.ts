@@ -5,7 +5,7 @@ import {useSyncSetting, watchStore} from '../../support/sync-setting.ts'
 import {ID, StoreRefused, enqueue, sync} from './base-setting.ts'
 
 describe('base sync and the queue', () => {
-  const use = useSyncSetting()
+  const use = useSyncSetting({tree: {segmentSizeBytes: 1024 ** 2}})
 
   it('is worked through, oldest first: done, error with the reason, or back for the next run', async () => {
     const setting = use()

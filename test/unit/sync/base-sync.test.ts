@@ -8,7 +8,7 @@ import {createSyncSetting, relativeKeys, useSyncSetting, watchStore} from '../..
 import {ID, StoreRefused, listFiles, readManifest, record, sync} from './base-setting.ts'
 
 describe('base sync', () => {
-  const use = useSyncSetting()
+  const use = useSyncSetting({tree: {segmentSizeBytes: 1024 ** 2}})
 
   it('copies a finished backup, every file byte for byte, and records it last', async () => {
     const setting = use()

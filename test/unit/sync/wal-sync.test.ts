@@ -12,7 +12,7 @@ import {asUnprivilegedUser} from '../barman/as-other-user.ts'
 import {DIRECTORY, sync, walPath} from './wal-setting.ts'
 
 describe('wal sync', () => {
-  const use = useSyncSetting()
+  const use = useSyncSetting({tree: {segmentSizeBytes: 1024 ** 2}})
 
   it('puts every WAL file byte for byte under its path, and identity.json', async () => {
     const setting = use()
