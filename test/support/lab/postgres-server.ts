@@ -168,7 +168,8 @@ export class PostgresServer {
     giveTo(this.options.user, signalFile)
     await this.start()
     const deadline = Date.now() + 20_000
-    while (existsSync(signalFile)) {
+    // The file goes some time before the server takes writes.
+    while (existsSync(signalFile) || (await this.psql('SELECT pg_is_in_recovery()')) !== 'f') {
       if (Date.now() > deadline) throw new Error(`PostgreSQL did not promote\n${readFileSync(this.logFile, 'utf8').slice(-3000)}`)
       await sleep(10)
     }
