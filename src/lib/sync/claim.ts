@@ -2,7 +2,7 @@ import {randomUUID} from 'node:crypto'
 import {formatStartedMarker, parseStartedMarker, type StartedMarker} from '../archive/markers.ts'
 import {sameIdentity, type BackupIdentity} from '../barman/backup-info.ts'
 import {ConflictError, LockedError} from '../errors.ts'
-import {MAX_DOCUMENT_BYTES} from './remote-identity.ts'
+import {MAX_DOCUMENT_BYTES, inconsistent} from './remote-identity.ts'
 import type {ServerContext} from './server-context.ts'
 
 export interface ClaimRequest {
@@ -35,8 +35,10 @@ export async function claimBackup(context: ServerContext, request: ClaimRequest)
   }
   if (!present) {
     const outcome = await store.put(key, formatStartedMarker(marker), {kind: 'meta', contentType: 'application/json', ifAbsent: true, signal})
+    if (outcome === 'stored') return marker
     // Another host announced it at this very moment: judge its marker instead.
-    return outcome === 'stored' ? marker : await claimBackup(context, request)
+    if (!(await readStartedMarker(context, request.backupId))) throw inconsistent(key)
+    return await claimBackup(context, request)
   }
   if (!sameIdentity(present.identity, request.identity)) {
     throw new ConflictError(

@@ -1,5 +1,5 @@
 import {createHash} from 'node:crypto'
-import {Readable} from 'node:stream'
+import {pipeline, Readable} from 'node:stream'
 import {createGzip} from 'node:zlib'
 import {
   countLine, EMPTY_COUNTS, formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, type ManifestCounts,
@@ -48,8 +48,9 @@ export async function uploadManifest(
   }
   const source = Readable.from(lines(), {objectMode: false, encoding: 'utf8'})
   const gzip = createGzip()
-  source.on('error', (error) => gzip.destroy(error))
-  await store.putStream(key, counted(source.pipe(gzip)), {kind: 'meta', contentType: 'application/gzip', signal})
+  // Closes both whichever ends first; what went wrong shows where the chunks are read.
+  pipeline(source, gzip, () => undefined)
+  await store.putStream(key, counted(gzip), {kind: 'meta', contentType: 'application/gzip', signal})
   const stat = await store.head(key, {signal})
   if (stat?.sizeBytes !== sizeBytes) {
     throw new StoreRefusedError(`the store holds ${stat?.sizeBytes ?? 'no'} bytes of "${key}", ${sizeBytes} were sent`, {

@@ -4,7 +4,7 @@ import {parseBackupRecord} from '../archive/backup-record.ts'
 import {parseBackupInfo} from '../barman/backup-info.ts'
 import {parseIdentity, readSystemId} from '../barman/identity.ts'
 import type {BarmanCatalog} from '../barman/catalog.ts'
-import {BarmanFilesError, ConflictError, errnoOf} from '../errors.ts'
+import {BarmanFilesError, ConflictError, StoreRefusedError, errnoOf} from '../errors.ts'
 import type {ObjectKey} from '../store/object-store.ts'
 import type {ServerContext} from './server-context.ts'
 
@@ -41,9 +41,19 @@ export async function guardSystemId(context: ServerContext, catalog?: BarmanCata
   if (identityText && !remote.hasIdentityObject) {
     const outcome = await store.put(keys.identity, identityText, {kind: 'meta', ifAbsent: true, signal})
     // Somebody else's first run at the same moment: look again, now it must be there.
-    if (outcome === 'exists') return await guardSystemId(context, catalog)
+    if (outcome === 'exists') {
+      if (!(await store.head(keys.identity, {signal}))) throw inconsistent(keys.identity)
+      return await guardSystemId(context, catalog)
+    }
   }
   return {systemId: local ?? remote.systemId, hasIdentityFile: identityText !== undefined}
+}
+
+/** The error of a store that says a key exists and does not show it. */
+export function inconsistent(key: ObjectKey): StoreRefusedError {
+  return new StoreRefusedError(`the store says that "${key}" exists and does not show it`, {
+    storeCode: 'Inconsistent', scope: 'request', hint: 'run again; if it stays so, look at that key with another client',
+  })
 }
 
 interface RemoteSystemId {
