@@ -3,7 +3,7 @@ import {expect} from 'chai'
 import {readObject} from '../support/bucket.ts'
 import {ended, installTool, type InstalledTool} from '../support/e2e.ts'
 import {createLab, type BarmanLab} from '../support/lab/barman-lab.ts'
-import {holdLock, isLocked} from '../support/lab/held-lock.ts'
+import {isLocked, whileLocked} from '../support/lab/held-lock.ts'
 import {restoreHost} from '../support/restored-host.ts'
 import {startServerOrSkip, type TestServer} from '../support/s3-servers.ts'
 import {startSlowProxy, type SlowProxy} from '../support/slow-proxy.ts'
@@ -83,12 +83,13 @@ describe('PostgreSQL 18 with a chain of incrementals', function () {
 
   it('while an incremental is WAITING_FOR_WALS its copy holds no lock of Barman, which makes it DONE meanwhile', async () => {
     await lab.insertRow('one')
-    const archiver = await holdLock(lab.user, join(lab.lockDirectory, `.${SERVER}-archive-wal.lock`))
-    first = await lab.backup({incrementalOf: full, wait: 'no'})
-    expect(lab.readBackupInfo(first)).to.match(/^status=WAITING_FOR_WALS$/m)
-    const copy = await startSlowSync(first)
-    expect([await isLocked(lab.user, lockOf(full)), await isLocked(lab.user, lockOf(first))]).to.deep.equal([false, false])
-    await archiver.release()
+    const copy = await whileLocked(lab.user, join(lab.lockDirectory, `.${SERVER}-archive-wal.lock`), async () => {
+      first = await lab.backup({incrementalOf: full, wait: 'no'})
+      expect(lab.readBackupInfo(first)).to.match(/^status=WAITING_FOR_WALS$/m)
+      const slow = await startSlowSync(first)
+      expect([await isLocked(lab.user, lockOf(full)), await isLocked(lab.user, lockOf(first))]).to.deep.equal([false, false])
+      return slow
+    })
     await lab.switchWal()
     await lab.archiveWal()
     expect((await lab.barman('check-backup', SERVER, first)).code).to.equal(0)

@@ -5,7 +5,7 @@ import {expect} from 'chai'
 import {listBucket, readObject} from '../support/bucket.ts'
 import {installTool, type InstalledTool} from '../support/e2e.ts'
 import {createLab, type BarmanLab} from '../support/lab/barman-lab.ts'
-import {holdLock} from '../support/lab/held-lock.ts'
+import {whileLocked} from '../support/lab/held-lock.ts'
 import {restoreHost} from '../support/restored-host.ts'
 import {startServer, startServerOrSkip, type TestServer} from '../support/s3-servers.ts'
 import {startSlowProxy, type SlowProxy} from '../support/slow-proxy.ts'
@@ -50,12 +50,9 @@ describe('a Barman host with PostgreSQL 15, Barman 3.19.1, method postgres, a ta
 
   it('barman backup ends with 0, and the hook has queued the backup, which is WAITING_FOR_WALS', async () => {
     // Nobody archives meanwhile, so the backup stays what it is at the hook.
-    const archiver = await holdLock(lab.user, join(lab.lockDirectory, `.${SERVER}-archive-wal.lock`))
-    try {
-      id = await lab.backup({wait: 'no', name: 'nightly'})
-    } finally {
-      await archiver.release()
-    }
+    id = await whileLocked(lab.user, join(lab.lockDirectory, `.${SERVER}-archive-wal.lock`), async () => (
+      await lab.backup({wait: 'no', name: 'nightly'})
+    ))
     expect(lab.readBackupInfo(id)).to.match(/^status=WAITING_FOR_WALS$/m)
     const {code, result} = await tool.json<QueueStatus>('queue', 'status')
     expect(code).to.equal(0)

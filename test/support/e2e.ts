@@ -41,6 +41,12 @@ export interface InstallOptions {
 
 let lastBucket = 0
 
+/** What tests that failed have left running. */
+const started: ChildProcess[] = []
+process.once('exit', () => {
+  for (const child of started) child.kill('SIGKILL')
+})
+
 /** Makes a bucket of its own, and configuration, queue and state directories for the lab's user. */
 export async function installTool(
   lab: BarmanLab, server: TestServer, {bucket, endpoint = server.endpoint, settings = {}}: InstallOptions = {},
@@ -77,10 +83,14 @@ export async function installTool(
       if (envelope.result === undefined) throw new Error(said)
       return {code, result: envelope.result, warnings: envelope.warnings, said}
     },
-    start: (...args) => spawn(node, [script, ...args], {
-      ...identityOf(lab.user), cwd: '/', stdio: ['ignore', 'pipe', 'pipe'],
-      env: {PATH: '/usr/bin:/bin', HOME: join(lab.directory, 'home'), ...env},
-    }),
+    start(...args) {
+      const child = spawn(node, [script, ...args], {
+        ...identityOf(lab.user), cwd: '/', stdio: ['ignore', 'pipe', 'pipe'],
+        env: {PATH: '/usr/bin:/bin', HOME: join(lab.directory, 'home'), ...env},
+      })
+      started.push(child)
+      return child
+    },
   }
 }
 
