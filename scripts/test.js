@@ -71,7 +71,7 @@ async function runLevel(level, countsFile) {
 
   const reporter = ['--reporter', 'scripts/count-reporter.cjs', '--reporter-option', `counts=${countsFile}`]
   const color = process.stdout.isTTY ? '--color' : '--no-color'
-  const args = ['node_modules/mocha/bin/mocha.js', color, ...reporter, ...(LEVEL_OPTIONS[level] ?? []), `test/${level}/**/*.test.ts`]
+  const args = ['node_modules/mocha/bin/mocha.js', color, ...reporter, `test/${level}/**/*.test.ts`]
   const status = await run('node', args, LEVEL_LIMIT_MS)
   const counts = readCounts(countsFile)
   // Mocha may also end badly without a failed test: a file that cannot be loaded, an error after the last test, our time limit.
