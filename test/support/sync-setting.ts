@@ -1,5 +1,4 @@
 import {mkdirSync, mkdtempSync, rmSync} from 'node:fs'
-import {tmpdir} from 'node:os'
 import {join} from 'node:path'
 import {ArchiveKeys} from '../../src/lib/archive/keys.ts'
 import {serverFromDirectories} from '../../src/lib/barman/server-directories.ts'
@@ -10,6 +9,7 @@ import {systemClock} from '../../src/lib/local/system-clock.ts'
 import {BodyPool} from '../../src/lib/sync/body-pool.ts'
 import {openQueue, type QueueAccess} from '../../src/lib/sync/queue-access.ts'
 import type {ServerContext} from '../../src/lib/sync/server-context.ts'
+import {quickParentDirectory} from './temporary-directory.ts'
 import {createSampleTree, type SampleTree, type SampleTreeOptions} from './sample-tree.ts'
 
 /** Everything an engine needs, on a real Barman tree in a temporary directory and a store in memory. */
@@ -41,7 +41,7 @@ export interface SyncSettingOptions {
 export const PREFIX = 'barman'
 
 export function createSyncSetting(options: SyncSettingOptions = {}): SyncSetting {
-  const root = mkdtempSync(join(tmpdir(), 'barmans3-sync-'))
+  const root = mkdtempSync(join(quickParentDirectory(), 'barmans3-sync-'))
   const home = join(root, 'home')
   mkdirSync(home)
   const tree = createSampleTree(home, options.tree)

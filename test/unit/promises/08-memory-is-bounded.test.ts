@@ -1,13 +1,13 @@
 import {expect} from 'chai'
 import {startModule} from '../../support/child.ts'
-import {useTemporaryDirectory} from '../../support/temporary-directory.ts'
+import {quickParentDirectory, useTemporaryDirectory} from '../../support/temporary-directory.ts'
 
-const FILES = 60_000
+const FILES = 40_000
 const LIMIT_MIB = 300
 
 describe(`promise 8: memory is bounded (RSS below ${LIMIT_MIB} MiB)`, function () {
   this.timeout(180_000)
-  const use = useTemporaryDirectory()
+  const use = useTemporaryDirectory(quickParentDirectory())
 
   async function peakOf(work: string): Promise<{rssMib: number; answer: unknown}> {
     const {exit} = startModule(`
