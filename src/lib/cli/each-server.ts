@@ -1,5 +1,6 @@
 import {BarmansError, UsageError, exitCodeOf, messageOf, worstExitCode, type ExitCode} from '../errors.ts'
 import type {ServerContext} from '../sync/server-context.ts'
+import {stopsEverything, type StopReason} from '../sync/stop-reason.ts'
 import type {Wiring} from './wiring.ts'
 
 /**
@@ -18,7 +19,7 @@ export async function chooseServers(wiring: Wiring, named: readonly string[], {a
  * @returns the results, and the worst exit code of all (a server that could not even begin has no result)
  * @throws the error itself when there was only one server and it could not begin
  */
-export async function forEachServer<Result extends {readonly exitCode: ExitCode; readonly stoppedBy?: unknown}>(
+export async function forEachServer<Result extends {readonly exitCode: ExitCode; readonly stoppedBy?: StopReason | undefined}>(
   wiring: Wiring, names: readonly string[], options: {isReadOnly: boolean}, work: (context: ServerContext) => Promise<Result>,
 ): Promise<{results: Result[]; exitCode: ExitCode}> {
   const results: Result[] = []
@@ -28,12 +29,12 @@ export async function forEachServer<Result extends {readonly exitCode: ExitCode;
       const result = await work(await wiring.open(name, options))
       results.push(result)
       codes.push(result.exitCode)
-      if (result.stoppedBy !== undefined) break
+      if (result.stoppedBy && stopsEverything(result.stoppedBy)) break
     } catch (error) {
       if (names.length === 1 || !(error instanceof BarmansError)) throw error
       wiring.progress.fail(`${name}: ${messageOf(error)}${error.hint === undefined ? '' : `; ${error.hint}`}`)
       codes.push(exitCodeOf(error))
-      if (error.exitCode === 1 || error.exitCode === 2 || error.exitCode >= 130) break
+      if (stopsEverything(error)) break
     }
   }
   return {results, exitCode: worstExitCode(codes)}

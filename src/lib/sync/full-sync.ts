@@ -1,7 +1,7 @@
 import {BarmansError, exitCodeOf, worstExitCode, type ExitCode} from '../errors.ts'
 import {syncBase} from './base-sync.ts'
 import type {BaseSyncResult} from './base-result.ts'
-import {stopReasonOf, type StopReason} from './stop-reason.ts'
+import {stopReasonOf, stopsEverything, type StopReason} from './stop-reason.ts'
 import type {QueueAccess} from './queue-access.ts'
 import type {ServerContext} from './server-context.ts'
 import type {WalSyncResult} from './wal-result.ts'
@@ -19,9 +19,6 @@ export interface FullSyncResult {
   readonly stoppedBy: StopReason | undefined
   readonly exitCode: ExitCode
 }
-
-/** Codes of errors that stop everything: a signal, a store that refuses or cannot be reached. */
-const GENERAL_CODES: ReadonlySet<string> = new Set(['INTERRUPTED', 'STORE_REFUSED', 'STORE_UNREACHABLE'])
 
 /**
  * Base backups, then WAL. WAL is copied even when the base backups failed: it decides how much is lost. Only a signal,
@@ -61,5 +58,5 @@ async function attempt<Result>(work: () => Promise<Result>): Promise<Attempt<Res
 /** What ended an attempt, if nothing else of the run could get around it either. */
 function generalStopOf({result, error}: Attempt<{readonly stoppedBy: StopReason | undefined}>): StopReason | undefined {
   const stop = result?.stoppedBy ?? stopReasonOf(error)
-  return stop && GENERAL_CODES.has(stop.code) ? stop : undefined
+  return stop && stopsEverything(stop) ? stop : undefined
 }
