@@ -12,7 +12,7 @@ const TASKS = 100
 const AT_ONCE = 50
 
 describe('C10: 100 queue adds by 50 processes at once while a worker takes tasks', function () {
-  this.timeout(300_000)
+  this.timeout(900_000)
   const directory = useTemporaryDirectory()
   let installation: Installation
 
@@ -68,7 +68,7 @@ describe('C10: 100 queue adds by 50 processes at once while a worker takes tasks
 })
 
 describe('C10: many adds of one backup', function () {
-  this.timeout(60_000)
+  this.timeout(180_000)
   const directory = useTemporaryDirectory()
 
   it('are one task however a worker moves it about meanwhile', async () => {
