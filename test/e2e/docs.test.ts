@@ -3,7 +3,7 @@ import {lstatSync, readdirSync, readFileSync, readlinkSync} from 'node:fs'
 import {join, relative} from 'node:path'
 import {expect} from 'chai'
 import {listUserPages, parseBlocks, projectDirectory, readPage} from '../support/doc-pages.ts'
-import {openDocSandbox, readExample, requireAwsCli, type DocSandbox} from '../support/doc-sandbox.ts'
+import {openDocSandbox, readExample, requirePrograms, type DocSandbox} from '../support/doc-sandbox.ts'
 import {startServerOrSkip} from '../support/s3-servers.ts'
 
 const OLD_BACKUP = '20261101T020000'
@@ -13,6 +13,7 @@ describe('the command lines of README.md and the guide', function () {
   this.timeout(180_000)
   let sandbox: DocSandbox | undefined
   before(async function () {
+    requirePrograms(this)
     await (await startServerOrSkip(this, 'weed')).stop()
   })
   afterEach(async () => {
@@ -75,8 +76,7 @@ describe('the command lines of README.md and the guide', function () {
     expect(stdout).to.match(/^main-server +20261102T020000 +run +/m).and.to.match(/^main-server +20261102T020000 +done +/m)
   })
 
-  it('upgrade-from-bash.md: WAL is taken over, old backups are legacy until they are sent again', async function () {
-    requireAwsCli(this)
+  it('upgrade-from-bash.md: WAL is taken over, old backups are legacy until they are sent again', async () => {
     sandbox = await openDocSandbox({metadataPlace: 'base'})
     const {status: prepared, stderr: complaints} = await sandbox.runScript(AS_THE_SCRIPTS_DID)
     expect(prepared, complaints).to.equal(0)
@@ -88,8 +88,7 @@ describe('the command lines of README.md and the guide', function () {
     expect(tableIn(stdout).slice(1).every((line) => / complete +yes +yes$/.test(line)), stdout).to.equal(true)
   })
 
-  it('restore.md: what comes back is what was there', async function () {
-    requireAwsCli(this)
+  it('restore.md: what comes back is what was there, and Barman restores from it', async () => {
     const host = await openInstalled()
     const copied = await host.runScript('barmans3 full-sync main-server')
     expect(copied.status, copied.stderr).to.equal(0)
@@ -101,6 +100,14 @@ describe('the command lines of README.md and the guide', function () {
     for (const name of [`meta/${NEW_BACKUP}-backup.info`, 'identity.json', 'wals/0000000100000000/00000001000000000000000A']) {
       expect(readFileSync(join(target, name)).equals(readFileSync(join(host.tree.serverDirectory, name))), name).to.equal(true)
     }
+    const listed = parseBlocks(readPage('docs/guide/restore.md')).find(({text}) => text.startsWith("main-server 20261102T020000 'nightly'"))?.text
+    expect(stdout.split('\n'), stdout).to.include(listed)
+    expect(stdout).to.contain('Your PostgreSQL server has been successfully prepared for recovery!')
+    const data = join(host.root, 'srv/restore/data')
+    expect(readFileSync(join(data, 'PG_VERSION'), 'utf8')).to.equal('16\n')
+    expect(readdirSync(join(data, 'pg_notify'))).to.deep.equal([])
+    expect(readlinkSync(join(data, 'pg_tblspc/16385'))).to.equal(join(host.root, 'srv/restore/ts16385'))
+    expect(readdirSync(join(data, 'pg_wal'))).to.include('000000010000000000000009')
   })
 
   it('cron-and-systemd.md shows the files of docs/examples as they are', () => {

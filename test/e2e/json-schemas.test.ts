@@ -3,7 +3,7 @@ import {join} from 'node:path'
 import {expect} from 'chai'
 import {z} from 'zod'
 import {projectDirectory, readPage} from '../support/doc-pages.ts'
-import {openDocSandbox, type DocSandbox} from '../support/doc-sandbox.ts'
+import {openDocSandbox, requirePrograms, type DocSandbox} from '../support/doc-sandbox.ts'
 import {startServerOrSkip} from '../support/s3-servers.ts'
 
 const SCHEMAS = join(projectDirectory, 'docs/reference/schemas')
@@ -19,6 +19,7 @@ describe('the schemas of the JSON output', function () {
   let host: DocSandbox
   const seen = new Set<string>()
   before(async function () {
+    requirePrograms(this)
     await (await startServerOrSkip(this, 'weed')).stop()
     host = await openDocSandbox()
     const {status, stderr} = await host.runPage('docs/guide/install.md')
@@ -65,8 +66,9 @@ describe('the schemas of the JSON output', function () {
     await check('wal-sync', 'wal sync main-server', 12)
     await check('full-sync', 'full-sync main-server', 12)
     await host.runScript("sed 's/^s3:/s3:\\n  maxAttempts: 1/' /etc/barmans3.yaml >/etc/one-try.yaml")
+    await host.runScript("(cat /etc/barmans3.yaml; echo 'servers: {gone: {directory: /srv/gone}}') >/etc/gone.yaml")
     const errors = [
-      ['wal sync no-such-server', 13], ['wal sync main-server --s3-uri s3://no-such-bucket/x', 1],
+      ['wal sync no-such-server', 3], ['wal sync gone --config /etc/gone.yaml', 13], ['wal sync main-server --s3-uri s3://no-such-bucket/x', 1],
       ['base ls --config /etc/one-try.yaml --s3-endpoint http://127.0.0.1:9', 2], ['queue status --no-such-flag', 3], ['wal sync', 3],
     ] as const
     for (const [line, exitCode] of errors) {
