@@ -14,6 +14,8 @@ import {testCacheDirectory} from './test-cache.js'
 
 const LEVELS = ['unit', 'commands', 'contract', 'integration', 'e2e']
 const LEVEL_LIMIT_MS = 20 * 60_000
+// Every end-to-end test file has servers and labs of its own and mostly waits for them.
+const LEVEL_OPTIONS = {e2e: ['--parallel', '--jobs', '2']}
 const root = fileURLToPath(new URL('../', import.meta.url))
 const isContinuousIntegration = Boolean(process.env.CI)
 const environment = testEnvironment()
@@ -71,7 +73,7 @@ async function runLevel(level, countsFile) {
 
   const reporter = ['--reporter', 'scripts/count-reporter.cjs', '--reporter-option', `counts=${countsFile}`]
   const color = process.stdout.isTTY ? '--color' : '--no-color'
-  const args = ['node_modules/mocha/bin/mocha.js', color, ...reporter, `test/${level}/**/*.test.ts`]
+  const args = ['node_modules/mocha/bin/mocha.js', color, ...reporter, ...(LEVEL_OPTIONS[level] ?? []), `test/${level}/**/*.test.ts`]
   const status = await run('node', args, LEVEL_LIMIT_MS)
   const counts = readCounts(countsFile)
   // Mocha may also end badly without a failed test: a file that cannot be loaded, an error after the last test, our time limit.
