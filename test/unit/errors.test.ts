@@ -1,5 +1,6 @@
+import {readFileSync} from 'node:fs'
 import {expect} from 'chai'
-import {ConflictError, InterruptedError, UsageError, errnoOf, exitCodeOf, messageOf, worstExitCode} from '../../src/lib/errors.ts'
+import {ConflictError, EXIT, InterruptedError, UsageError, errnoOf, exitCodeOf, messageOf, worstExitCode} from '../../src/lib/errors.ts'
 
 describe('exit codes', () => {
   const order = [143, 12, 4, 13, 14, 3, 15, 1, 2, 11, 10, 0]
@@ -22,6 +23,21 @@ describe('exit codes', () => {
     expect(exitCodeOf(new InterruptedError('SIGINT'))).to.equal(130)
     expect(exitCodeOf(new TypeError('x'))).to.equal(4)
     expect(exitCodeOf('text')).to.equal(4)
+  })
+})
+
+describe('docs/reference/exit-codes.md', () => {
+  const page = readFileSync(new URL('../../docs/reference/exit-codes.md', import.meta.url), 'utf8')
+
+  it('has every exit code and no other', () => {
+    const codes = [...page.matchAll(/^\| ([\d, ]+) \|/gm)].flatMap(([, cell = '']) => cell.split(',').map(Number))
+    expect(codes).to.deep.equal(Object.values(EXIT))
+  })
+
+  it('says which one wins', () => {
+    const order = (/the first of this order is the exit code: ([\d, ]+)\./.exec(page)?.[1] ?? '').split(', ').map(Number)
+    expect([...order].sort()).to.deep.equal([...Object.values(EXIT)].sort())
+    for (const [index, code] of order.entries()) for (const other of order.slice(index)) expect(worstExitCode([other, code]), `${code} and ${other}`).to.equal(code)
   })
 })
 
