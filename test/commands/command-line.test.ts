@@ -133,6 +133,16 @@ describe('the command line', function () {
       expect(stdout).to.match(/0 waiting/)
     })
 
+    it('a terminal that says it is no columns wide gets plain lines, not one letter on each', async () => {
+      createSampleTree(join(directory(), 'home'))
+      const {BARMANS3_CONFIG: file = ''} = await configure()
+      const run = new URL('../../bin/run.js', import.meta.url).pathname
+      const line = `AWS_ACCESS_KEY_ID=key AWS_SECRET_ACCESS_KEY=secret '${process.execPath}' '${run}' wal sync pg --config '${file}'`
+      const {status, stdout} = await runChild('/usr/bin/script', ['-qec', `stty cols 0; ${line}`, '/dev/null'])
+      expect(status, stdout).to.equal(2)
+      expect(stdout).to.match(/^\S+Z error wal sync: /m)
+    })
+
     it('C55: piping into head ends quietly', async () => {
       const {BARMANS3_CONFIG: file = ''} = await configure()
       const run = new URL('../../bin/run.js', import.meta.url).pathname

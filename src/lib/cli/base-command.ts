@@ -145,8 +145,9 @@ export abstract class BarmansCommand<Result> extends Command {
   }
 }
 
+/** A terminal whose width nobody has set (serial lines, some containers) would get one letter on each line. */
 function isInteractive(): boolean {
-  return process.stdout.isTTY === true && process.stderr.isTTY === true && process.env.TERM !== 'dumb'
+  return process.stdout.isTTY === true && process.stderr.isTTY === true && process.stdout.columns > 0 && process.env.TERM !== 'dumb'
 }
 
 /** oclif's own errors: unknown flag or command, missing argument. */
