@@ -62,7 +62,9 @@ export function createSyncSetting(options: SyncSettingOptions = {}): SyncSetting
     context: (changes = {}) => ({
       server: serverFromDirectories(tree.serverName, {directory: tree.serverDirectory, lockDirectory: options.lockDirectory ?? home}),
       store, keys, archiveUri: `s3://bucket/${PREFIX}`, writer: options.writer ?? {id: '00000000-0000-4000-8000-000000000001', host: 'barman-one'},
-      stateDirectory, concurrency: 4, partSizeBytes: 5 * 1024 ** 2, pool: new BodyPool(64 * 1024 ** 2), clock: systemClock, progress, signal: abort.signal,
+      stateDirectory, concurrency: 4, partSizeBytes: 5 * 1024 ** 2,
+      base: {layout: 'mirror', compression: 'zstd', compressionLevel: 3, maxReferenceAgeMs: 30 * 86_400_000}, abandonAfterMs: 3 * 86_400_000,
+      pool: new BodyPool(64 * 1024 ** 2), clock: systemClock, progress, signal: abort.signal,
       ...changes,
     }),
     queue: () => openQueue(queueDirectory, tree.serverName, systemClock),

@@ -5,6 +5,7 @@ import type {BarmanServer} from '../barman/server-directories.ts'
 import type {Clock} from '../clock.ts'
 import {formatArchiveUri, type ArchiveUri} from '../config/archive-uri.ts'
 import {loadConfig, requireArchiveUri, type LoadedConfig} from '../config/load.ts'
+import type {BaseLayout} from '../config/schema.ts'
 import {LocalStateError, UsageError} from '../errors.ts'
 import {readSyncState, writeSyncState} from '../local/sync-state.ts'
 import {systemClock} from '../local/system-clock.ts'
@@ -91,6 +92,8 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
         stateDirectory: config.state.directory,
         concurrency: config.transfer.concurrency,
         partSizeBytes: config.transfer.partSizeBytes,
+        base: {...config.base, layout: layoutOf(config, name)},
+        abandonAfterMs: config.transfer.abandonAfterMs,
         pool, clock: systemClock, progress, signal, walLockWaitMs: WAL_LOCK_WAIT_MS,
       }
     },
@@ -103,6 +106,11 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
       for (const store of stores) store.close()
     },
   }
+}
+
+function layoutOf({base, servers}: LoadedConfig['config'], server: string): BaseLayout {
+  const own = Object.hasOwn(servers, server) ? servers[server]?.base?.layout : undefined
+  return own ?? base.layout
 }
 
 function homeOfUser(): string {

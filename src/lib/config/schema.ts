@@ -7,12 +7,18 @@ import * as z from 'zod'
 import {messageOf} from '../errors.ts'
 import type {ArchiveUri} from './archive-uri.ts'
 import {parseArchiveUri} from './archive-uri.ts'
-import {parseDuration, parseSize} from './units.ts'
+import {parseBandwidth, parseDuration, parseDurationOrZero, parseSize} from './units.ts'
 
 export type {ArchiveUri} from './archive-uri.ts'
 
-/** How a backup's files lie in S3. This version knows `mirror`: one object per file. */
-export type BaseLayout = 'mirror'
+/**
+ * How a backup's files lie in S3. `mirror`: each file is one object of its own bytes; `compact`: small files in packs,
+ * large ones compressed, unchanged ones referred to.
+ */
+export type BaseLayout = 'mirror' | 'compact'
+
+/** How large files are stored in layout compact, where they shrink. */
+export type BaseCompression = 'zstd' | 'none'
 
 export interface EncryptionConfig {
   readonly type: 'AES256' | 'aws:kms'
@@ -74,19 +80,34 @@ export interface Config {
   readonly barman: BarmanConfig
   /** By Barman server name; a server need not be here. */
   readonly servers: Readonly<Record<string, ServerConfig>>
-  readonly base: {readonly layout: BaseLayout}
+  readonly base: {
+    readonly layout: BaseLayout
+    readonly compression: BaseCompression
+    /** Level of zstd, 1 to 19. */
+    readonly compressionLevel: number
+    /** Nothing of a backup whose record is older is referred to; 0: nothing at all is. */
+    readonly maxReferenceAgeMs: number
+  }
   readonly transfer: {
     /** Requests at the same time, 1 to 128. */
     readonly concurrency: number
     /** Bytes of one part of a multipart upload, 5 MiB to 5 GiB. */
     readonly partSizeBytes: number
+    /** Bytes a second over all connections; 0: no limit. */
+    readonly maxBandwidthBytes: number
+    /** An upload nobody went on with for so long is given up. */
+    readonly abandonAfterMs: number
   }
   readonly queue: {readonly directory: string}
   readonly state: {readonly directory: string}
 }
 
+const KIB = 1024
 const MIB = 1024 ** 2
 const GIB = 1024 ** 3
+const TIB = 1024 ** 4
+const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 
 /** A text, possibly checked and changed by `parse`, whose error becomes the problem. */
 function text<Value>(parse: (value: string) => Value): z.ZodType<Value> {
@@ -175,9 +196,12 @@ const archiveUri = text(parseArchiveUri)
 const storageClass = text(parseStorageClass)
 
 const layout = text((value): BaseLayout => {
-  if (value !== 'mirror') throw new Error('must be mirror: this version knows only mirror')
+  if (value !== 'mirror' && value !== 'compact') throw new Error('must be compact or mirror')
   return value
 })
+
+const BANDWIDTH_RANGE = 'a size per second of at least 64KiB, such as 50MiB, or 0 for no limit'
+const bandwidth = amount(parseBandwidth, 0, TIB, BANDWIDTH_RANGE).refine((value) => value === 0 || value >= 64 * KIB, `must be ${BANDWIDTH_RANGE}`)
 
 /** AWS: tag restrictions (10 tags, 128 and 256 characters, `aws:` is reserved). */
 const tags = z
@@ -228,16 +252,29 @@ export const configSchema = z
     }),
     barman: z.strictObject({configuration: path.optional(), command: text(parseCommand), home: path.optional()}),
     servers: z.record(serverName, server).default({}),
-    base: z.strictObject({layout}),
+    base: z.strictObject({
+      layout,
+      compression: z.enum(['zstd', 'none'], 'must be zstd or none'),
+      compressionLevel: amount(parseWhole, 1, 19, 'a whole number from 1 to 19'),
+      maxReferenceAge: amount(parseDurationOrZero, 0, 3650 * DAY_MS, 'a duration with its unit up to 3650d, such as 30d, or 0'),
+    }),
     transfer: z.strictObject({
       concurrency: amount(parseWhole, 1, 128, 'a whole number from 1 to 128'),
       partSize: amount(parseSize, 5 * MIB, 5 * GIB, 'a size from 5MiB to 5GiB, such as 16MiB'),
+      maxBandwidth: bandwidth,
+      abandonAfter: amount(parseDuration, HOUR_MS, 365 * DAY_MS, 'a duration with its unit from 1h to 365d, such as 3d'),
     }),
     queue: z.strictObject({directory: path}),
     state: z.strictObject({directory: path}),
   })
-  .transform(({s3: {timeout, ...s3}, transfer, ...rest}): Config => ({
+  .transform(({s3: {timeout, ...s3}, base: {maxReferenceAge, ...base}, transfer, ...rest}): Config => ({
     ...rest,
     s3: {...s3, timeoutMs: timeout},
-    transfer: {concurrency: transfer.concurrency, partSizeBytes: transfer.partSize},
+    base: {...base, maxReferenceAgeMs: maxReferenceAge},
+    transfer: {
+      concurrency: transfer.concurrency,
+      partSizeBytes: transfer.partSize,
+      maxBandwidthBytes: transfer.maxBandwidth,
+      abandonAfterMs: transfer.abandonAfter,
+    },
   }))

@@ -17,6 +17,9 @@ export const BARMAN_FILE = '/etc/barman.conf'
 export const QUEUE_DIRECTORY_VARIABLE = 'BARMANS3_QUEUE_DIRECTORY'
 export const DEFAULT_QUEUE_DIRECTORY = '/var/lib/barmans3/queue.d'
 
+/** The layout of base backups where the configuration says nothing. */
+export const DEFAULT_LAYOUT: 'mirror' | 'compact' = 'mirror'
+
 export const SETTINGS: readonly Setting[] = [
   {path: 's3.uri', environment: 'BARMANS3_S3_URI'},
   {path: 's3.endpoint', environment: 'BARMANS3_S3_ENDPOINT'},
@@ -42,9 +45,14 @@ export const SETTINGS: readonly Setting[] = [
   {path: 'servers.*.lockDirectory'},
   {path: 'servers.*.uri'},
   {path: 'servers.*.base.layout'},
-  {path: 'base.layout', default: 'mirror'},
+  {path: 'base.layout', default: DEFAULT_LAYOUT},
+  {path: 'base.compression', default: 'zstd'},
+  {path: 'base.compressionLevel', default: '3'},
+  {path: 'base.maxReferenceAge', default: '30d'},
   {path: 'transfer.concurrency', environment: 'BARMANS3_TRANSFER_CONCURRENCY', default: '16'},
   {path: 'transfer.partSize', environment: 'BARMANS3_TRANSFER_PART_SIZE', default: '16MiB'},
+  {path: 'transfer.maxBandwidth', environment: 'BARMANS3_TRANSFER_MAX_BANDWIDTH', default: '0'},
+  {path: 'transfer.abandonAfter', default: '3d'},
   {path: 'queue.directory', environment: QUEUE_DIRECTORY_VARIABLE, default: DEFAULT_QUEUE_DIRECTORY},
   {path: 'state.directory', environment: 'BARMANS3_STATE_DIRECTORY', default: '/var/lib/barmans3/state'},
 ]

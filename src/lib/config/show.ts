@@ -38,18 +38,27 @@ export function listConfigRows(loaded: Pick<LoadedConfig, 'config' | 'sources'>)
 
 /** Dotted path → text of everything that is set, as in the file. */
 function listValues(config: Config): Map<string, string> {
-  const {s3, transfer, servers, ...rest} = config
+  const {s3, base, transfer, servers, ...rest} = config
   const {uri, timeoutMs, ...s3Rest} = s3
+  const {maxReferenceAgeMs, ...baseRest} = base
   const values = new Map<string, string>()
-  collect({...rest, s3: {...s3Rest, uri: uri === undefined ? undefined : formatArchiveUri(uri)}}, '', values)
+  collect({...rest, base: baseRest, s3: {...s3Rest, uri: uri === undefined ? undefined : formatArchiveUri(uri)}}, '', values)
   values.set('s3.timeout', formatDuration(timeoutMs))
+  values.set('base.maxReferenceAge', zeroOr(formatDuration, maxReferenceAgeMs))
   values.set('transfer.concurrency', String(transfer.concurrency))
   values.set('transfer.partSize', formatSize(transfer.partSizeBytes))
+  values.set('transfer.maxBandwidth', zeroOr(formatSize, transfer.maxBandwidthBytes))
+  values.set('transfer.abandonAfter', formatDuration(transfer.abandonAfterMs))
   for (const [name, server] of Object.entries(servers)) {
     const own = server.uri === undefined ? {} : {uri: formatArchiveUri(server.uri)}
     collect({...server, ...own}, `servers.${name}.`, values)
   }
   return values
+}
+
+/** 0 is written without a unit: it says "never" or "no limit". */
+function zeroOr(format: (amount: number) => string, amount: number): string {
+  return amount === 0 ? '0' : format(amount)
 }
 
 function collect(section: object, prefix: string, values: Map<string, string>): void {

@@ -44,6 +44,16 @@ export function parseDuration(text: string | number): number {
   return durationMs
 }
 
+/** As parseDuration; `0` needs no unit. */
+export function parseDurationOrZero(text: string | number): number {
+  return String(text).trim() === '0' ? 0 : parseDuration(text)
+}
+
+/** `50MiB` or `50MiB/s`, `0` for no limit → bytes a second. Throws UsageError naming the text. */
+export function parseBandwidth(text: string | number): number {
+  return parseSize(String(text).trim().replace(/ ?\/s$/, ''))
+}
+
 /** Bytes → the shortest text parseSize reads back as the same number, in binary units: 16777216 → `16MiB`. */
 export function formatSize(sizeBytes: number): string {
   return formatUnit(sizeBytes, SIZE_UNITS, ['TiB', 'GiB', 'MiB', 'KiB'], 'B')

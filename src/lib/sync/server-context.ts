@@ -18,6 +18,16 @@ export interface ServerContext {
   /** Requests at the same time. */
   readonly concurrency: number
   readonly partSizeBytes: number
+  /** How base backups are stored. */
+  readonly base: {
+    readonly layout: 'mirror' | 'compact'
+    readonly compression: 'zstd' | 'none'
+    readonly compressionLevel: number
+    /** Nothing of a backup whose record is older is referred to; 0: nothing at all is. */
+    readonly maxReferenceAgeMs: number
+  }
+  /** An upload nobody went on with for so long is given up. */
+  readonly abandonAfterMs: number
   readonly pool: BodyPool
   readonly clock: Clock
   readonly progress: Progress

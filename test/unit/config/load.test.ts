@@ -1,8 +1,11 @@
 import {chmod, rm} from 'node:fs/promises'
 import {expect} from 'chai'
 import {requireArchiveUri} from '../../../src/lib/config/load.ts'
+import {DEFAULT_LAYOUT} from '../../../src/lib/config/settings.ts'
 import {UsageError} from '../../../src/lib/errors.ts'
 import {faultOf, useConfigSandbox} from './config-sandbox.ts'
+
+const DAY_MS = 86_400_000
 
 describe('configuration', () => {
   const {write, load, loadText} = useConfigSandbox()
@@ -13,8 +16,8 @@ describe('configuration', () => {
       s3: {storageClass: {}, tags: {}, timeoutMs: 60_000, maxAttempts: 8},
       barman: {command: 'barman'},
       servers: {},
-      base: {layout: 'mirror'},
-      transfer: {concurrency: 16, partSizeBytes: 16 * 1024 ** 2},
+      base: {layout: DEFAULT_LAYOUT, compression: 'zstd', compressionLevel: 3, maxReferenceAgeMs: 30 * DAY_MS},
+      transfer: {concurrency: 16, partSizeBytes: 16 * 1024 ** 2, maxBandwidthBytes: 0, abandonAfterMs: 3 * DAY_MS},
       queue: {directory: '/var/lib/barmans3/queue.d'},
       state: {directory: '/var/lib/barmans3/state'},
     })
@@ -49,8 +52,8 @@ servers:
     lockDirectory: /srv/e
     uri: s3://elsewhere
     base: {layout: mirror}
-base: {layout: mirror}
-transfer: {concurrency: 4, partSize: 64 MiB}
+base: {layout: compact, compression: none, compressionLevel: 19, maxReferenceAge: 0}
+transfer: {concurrency: 4, partSize: 64 MiB, maxBandwidth: 50 MiB/s, abandonAfter: 12h}
 queue: {directory: /srv/queue.d}
 state: {directory: /srv/state}
 `)
@@ -83,8 +86,8 @@ state: {directory: /srv/state}
           base: {layout: 'mirror'},
         },
       },
-      base: {layout: 'mirror'},
-      transfer: {concurrency: 4, partSizeBytes: 64 * 1024 ** 2},
+      base: {layout: 'compact', compression: 'none', compressionLevel: 19, maxReferenceAgeMs: 0},
+      transfer: {concurrency: 4, partSizeBytes: 64 * 1024 ** 2, maxBandwidthBytes: 50 * 1024 ** 2, abandonAfterMs: DAY_MS / 2},
       queue: {directory: '/srv/queue.d'},
       state: {directory: '/srv/state'},
     })
@@ -106,7 +109,7 @@ state: {directory: /srv/state}
       overrides: {'s3.profile': 'flag', 'transfer.partSize': '5MiB'},
     })
     expect(config.s3).to.include({region: 'env-1', profile: 'flag'})
-    expect(config.transfer).to.deep.equal({concurrency: 3, partSizeBytes: 5 * 1024 ** 2})
+    expect(config.transfer).to.include({concurrency: 3, partSizeBytes: 5 * 1024 ** 2})
     expect(sources).to.include({
       's3.uri': `file ${file}`,
       's3.region': 'environment BARMANS3_S3_REGION',
@@ -128,13 +131,14 @@ state: {directory: /srv/state}
         BARMANS3_BARMAN_COMMAND: '/b',
         BARMANS3_TRANSFER_CONCURRENCY: '1',
         BARMANS3_TRANSFER_PART_SIZE: '6MiB',
+        BARMANS3_TRANSFER_MAX_BANDWIDTH: '64KiB/s',
         BARMANS3_QUEUE_DIRECTORY: '/q',
         BARMANS3_STATE_DIRECTORY: '/s',
       },
     })
     expect(config).to.deep.include({
       barman: {configuration: '/b.conf', command: '/b'},
-      transfer: {concurrency: 1, partSizeBytes: 6 * 1024 ** 2},
+      transfer: {concurrency: 1, partSizeBytes: 6 * 1024 ** 2, maxBandwidthBytes: 65_536, abandonAfterMs: 3 * DAY_MS},
       queue: {directory: '/q'},
       state: {directory: '/s'},
     })

@@ -4,7 +4,7 @@ import {join} from 'node:path'
 import {expect} from 'chai'
 import {loadConfig} from '../../../src/lib/config/load.ts'
 import {formatValue} from '../../../src/lib/config/redact.ts'
-import {SETTINGS} from '../../../src/lib/config/settings.ts'
+import {DEFAULT_LAYOUT, SETTINGS} from '../../../src/lib/config/settings.ts'
 import {listConfigRows} from '../../../src/lib/config/show.ts'
 
 describe('effective configuration', () => {
@@ -50,9 +50,14 @@ servers: {main.one: {directory: /d, base: {layout: mirror}, uri: s3://c}, bare: 
       'servers.main.one.directory|/d|file F',
       'servers.main.one.uri|s3://c|file F',
       'servers.main.one.base.layout|mirror|file F',
-      'base.layout|mirror|default',
+      `base.layout|${DEFAULT_LAYOUT}|default`,
+      'base.compression|zstd|default',
+      'base.compressionLevel|3|default',
+      'base.maxReferenceAge|30d|default',
       'transfer.concurrency|16|default',
       'transfer.partSize|32MiB|flag',
+      'transfer.maxBandwidth|0|default',
+      'transfer.abandonAfter|3d|default',
       'queue.directory|/var/lib/barmans3/queue.d|default',
       'state.directory|/var/lib/barmans3/state|default',
       'servers.bare|{}|file F',
@@ -74,6 +79,13 @@ servers:
     const expected = SETTINGS.map(({path}) => path.replace('*', 'm').replace(/^s3\.tags$/, 's3.tags.a'))
     expect(rows.map(({path}) => path)).to.deep.equal(expected)
     expect(rows.filter(({value}) => value === '')).to.deep.equal([])
+  })
+
+  it('writes 0 without a unit and an amount with its largest', async () => {
+    const configFile = join(root, 'amounts.yaml')
+    await writeFile(configFile, 'base: {maxReferenceAge: 0d}\ntransfer: {maxBandwidth: 65536, abandonAfter: 48h}\n')
+    const rows = listConfigRows(await loadConfig({configFile, environment: {}})).map(({path, value}) => `${path}|${value}`)
+    expect(rows).to.include.members(['base.maxReferenceAge|0', 'transfer.maxBandwidth|64KiB', 'transfer.abandonAfter|2d'])
   })
 
   it('hides what may be a secret', () => {

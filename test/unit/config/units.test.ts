@@ -1,6 +1,6 @@
 import {expect} from 'chai'
 import fc from 'fast-check'
-import {formatDuration, formatSize, parseDuration, parseSize} from '../../../src/lib/config/units.ts'
+import {formatDuration, formatSize, parseBandwidth, parseDuration, parseDurationOrZero, parseSize} from '../../../src/lib/config/units.ts'
 import {UsageError} from '../../../src/lib/errors.ts'
 
 describe('units', () => {
@@ -41,6 +41,22 @@ describe('units', () => {
       expect(() => parseDuration(text)).to.throw(UsageError, /not a duration with its unit/)
     })
   }
+
+  it('reads 0 as a duration where that is asked for, and everything else as before', () => {
+    for (const [text, durationMs] of [[0, 0], ['0', 0], ['0s', 0], ['0d', 0], ['30d', 30 * 86_400_000]] as const) {
+      expect(parseDurationOrZero(text), String(text)).to.equal(durationMs)
+    }
+    for (const text of ['00', '', 5, '-0', '0x']) expect(() => parseDurationOrZero(text), String(text)).to.throw(UsageError, /not a duration/)
+  })
+
+  it('reads a bandwidth with and without "per second"', () => {
+    for (const [text, bytes] of [['50MiB', 52_428_800], ['50MiB/s', 52_428_800], ['50 MB/s', 50_000_000], [0, 0], ['65536', 65_536]] as const) {
+      expect(parseBandwidth(text), String(text)).to.equal(bytes)
+    }
+    for (const text of ['50Mb/s', '50MiB/h', '/s', 'MiB/s', '50MiB//s', -1]) {
+      expect(() => parseBandwidth(text), String(text)).to.throw(UsageError, /not a size/)
+    }
+  })
 
   it('writes sizes and durations so that they read back as the same number', () => {
     fc.assert(fc.property(fc.maxSafeNat(), (amount) => {
