@@ -1,11 +1,11 @@
 /**
- * Flag over environment over file over default: puts the layers of the configuration together and notes for each value
+ * Flag over environment over file over aws's own file over default: puts the layers of the configuration together and notes for each value
  * where it comes from. Pure; nothing is checked here.
  */
 import {SETTINGS} from './settings.ts'
 
 /** Where a value comes from. */
-export type ConfigSource = 'flag' | 'default' | `environment ${string}` | `file ${string}`
+export type ConfigSource = 'flag' | 'default' | `environment ${string}` | `file ${string}` | `aws profile ${string}`
 
 export type Section = Record<string, unknown>
 
@@ -17,6 +17,8 @@ export interface Layers {
   readonly overrides: Readonly<Record<string, string>>
   /** Dotted path → value for settings whose default is not the same everywhere. */
   readonly defaults: Readonly<Record<string, string>>
+  /** Dotted path → value that another tool's file suggests; more than a default, less than a file of ours. */
+  readonly aws?: {readonly source: ConfigSource; readonly values: Readonly<Record<string, string | boolean>>}
 }
 
 export interface MergedSettings {
@@ -32,8 +34,11 @@ export function mergeLayers(layers: Layers): MergedSettings {
   if (layers.file !== undefined) noteSources(settings, [], `file ${layers.file.path}`, sources)
 
   for (const {path, default: fallback} of SETTINGS) {
-    const value = layers.defaults[path] ?? fallback
-    if (value !== undefined && sources[path] === undefined) put(settings, path, value, 'default', sources)
+    if (sources[path] !== undefined) continue
+    const suggested = layers.aws?.values[path]
+    const value = suggested ?? layers.defaults[path] ?? fallback
+    const source = suggested === undefined ? 'default' : (layers.aws?.source ?? 'default')
+    if (value !== undefined) put(settings, path, value, source, sources)
   }
   for (const {path, environment: name} of SETTINGS) {
     const value = name === undefined ? undefined : layers.environment[name]
@@ -75,7 +80,7 @@ function noteSources(value: unknown, path: readonly string[], source: ConfigSour
 }
 
 /** Where a section is no section, the value is left out: that section is reported as the problem it is. */
-function put(settings: Section, path: string, value: string, source: ConfigSource, sources: Record<string, ConfigSource>): void {
+function put(settings: Section, path: string, value: string | boolean, source: ConfigSource, sources: Record<string, ConfigSource>): void {
   const sections = path.split('.')
   const key = sections.pop() ?? ''
   let section = settings

@@ -8,7 +8,7 @@ import {UsageError} from '../errors.ts'
 import type {ArchiveUri} from './archive-uri.ts'
 import type {ConfigLocation} from './config-file.ts'
 import {readConfigText} from './config-file.ts'
-import type {ConfigSource, Section} from './layers.ts'
+import type {ConfigSource, Layers, MergedSettings, Section} from './layers.ts'
 import {isSection, mergeLayers, nestPaths} from './layers.ts'
 import {isLegacyConf, parseLegacyConf} from './legacy-conf.ts'
 import type {Config} from './schema.ts'
@@ -41,14 +41,14 @@ export interface RawSettings {
 }
 
 /**
- * The effective configuration: flag over environment over file over default. A missing file is fine, a missing `s3.uri`
+ * The effective configuration: flag over environment over file over the `s3` section of ~/.aws/config over default. A missing file is fine, a missing `s3.uri`
  * too (`requireArchiveUri` is for those who need it). Throws UsageError with all problems at once, each with path,
  * value and source, and never with a secret.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const {file, searched, warnings} = await readConfigText(options)
   const raw = file === undefined ? undefined : await parseConfigText(file.path, file.text)
-  const merged = mergeLayers({
+  const {merged, warnings: awsWarnings} = await mergeWithAws(options, {
     ...(file === undefined || raw === undefined ? {} : {file: {path: file.path, settings: raw.settings}}),
     environment: options.environment,
     overrides: options.overrides ?? {},
@@ -69,7 +69,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     formatVolatileWarning('queue.directory', config.queue.directory) ?? [],
     formatVolatileWarning('state.directory', config.state.directory) ?? [],
   ].flat()
-  const allWarnings = [...warnings, ...(raw?.warnings ?? []), ...volatile]
+  const allWarnings = [...warnings, ...(raw?.warnings ?? []), ...awsWarnings, ...volatile]
   return {config, sources: merged.sources, file: file?.path, searched, warnings: allWarnings}
 }
 
@@ -134,6 +134,27 @@ function formatYamlFault(error: unknown): string {
 function listSkippedKeys(sources: Readonly<Record<string, ConfigSource>>): string[] {
   const skipped = Object.keys(sources).filter((path) => /^(servers|s3\.tags)\.__proto__(\.|$)/.test(path))
   return skipped.map((path) => `${path}: __proto__ is not a possible name`)
+}
+
+/** The layers together with what the `s3` section of the profile in ~/.aws/config says, of the profile they name. */
+async function mergeWithAws(
+  location: ConfigLocation, layers: Layers,
+): Promise<{readonly merged: MergedSettings; readonly warnings: readonly string[]}> {
+  const {readAwsProfile} = await import('../store/s3/profile.ts')
+  const {planAwsDefaults} = await import('./aws-section.ts')
+  const merged = mergeLayers(layers)
+  const s3 = merged.settings['s3']
+  const chosen = isSection(s3) && typeof s3['profile'] === 'string' ? s3['profile'] : undefined
+  const home = location.homeDirectory || location.environment['HOME'] || '/nonexistent'
+  try {
+    const {name, s3: section, s3File} = readAwsProfile({...location.environment, HOME: home}, chosen)
+    const {values, warnings} = planAwsDefaults(section, s3File, (path) => (merged.sources[path] ?? 'default') !== 'default')
+    return {merged: mergeLayers({...layers, aws: {source: `aws profile ${name} in ${s3File}`, values}}), warnings}
+  } catch (error) {
+    // A file that cannot be read is said by whoever needs the keys in it.
+    if (error instanceof UsageError) return {merged, warnings: []}
+    throw error
+  }
 }
 
 async function findDefaults(location: ConfigLocation): Promise<Record<string, string>> {

@@ -7,6 +7,7 @@ import * as z from 'zod'
 import {messageOf} from '../errors.ts'
 import type {ArchiveUri} from './archive-uri.ts'
 import {parseArchiveUri} from './archive-uri.ts'
+import {MAX_BANDWIDTH, MAX_CONCURRENCY, PART_SIZE, type Limits} from './limits.ts'
 import {parseBandwidth, parseDuration, parseDurationOrZero, parseSize} from './units.ts'
 
 export type {ArchiveUri} from './archive-uri.ts'
@@ -102,10 +103,6 @@ export interface Config {
   readonly state: {readonly directory: string}
 }
 
-const KIB = 1024
-const MIB = 1024 ** 2
-const GIB = 1024 ** 3
-const TIB = 1024 ** 4
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 
@@ -122,7 +119,7 @@ function text<Value>(parse: (value: string) => Value): z.ZodType<Value> {
 }
 
 /** A whole number, size or duration within limits; what it must be is said in `range`. */
-function amount(parse: (value: string | number) => number, least: number, most: number, range: string): z.ZodType<number> {
+function amount(parse: (value: string | number) => number, {least, most}: Limits, range: string): z.ZodType<number> {
   return z.union([z.string(), z.number()], `must be ${range}`).transform((value, context) => {
     const parsed = parseOrNaN(parse, value)
     if (parsed >= least && parsed <= most) return parsed
@@ -201,7 +198,8 @@ const layout = text((value): BaseLayout => {
 })
 
 const BANDWIDTH_RANGE = 'a size per second of at least 64KiB, such as 50MiB, or 0 for no limit'
-const bandwidth = amount(parseBandwidth, 0, TIB, BANDWIDTH_RANGE).refine((value) => value === 0 || value >= 64 * KIB, `must be ${BANDWIDTH_RANGE}`)
+const bandwidth = amount(parseBandwidth, {...MAX_BANDWIDTH, least: 0}, BANDWIDTH_RANGE)
+  .refine((value) => value === 0 || value >= MAX_BANDWIDTH.least, `must be ${BANDWIDTH_RANGE}`)
 
 /** AWS: tag restrictions (10 tags, 128 and 256 characters, `aws:` is reserved). */
 const tags = z
@@ -247,22 +245,22 @@ export const configSchema = z
       tags: tags.default({}),
       encryption: encryption.optional(),
       conditionalPut: z.enum(['native', 'head-first'], 'must be native or head-first').optional(),
-      timeout: amount(parseDuration, 1000, 86_400_000, 'a duration with its unit from 1s to 1d, such as 60s'),
-      maxAttempts: amount(parseWhole, 1, 100, 'a whole number from 1 to 100'),
+      timeout: amount(parseDuration, {least: 1000, most: DAY_MS}, 'a duration with its unit from 1s to 1d, such as 60s'),
+      maxAttempts: amount(parseWhole, {least: 1, most: 100}, 'a whole number from 1 to 100'),
     }),
     barman: z.strictObject({configuration: path.optional(), command: text(parseCommand), home: path.optional()}),
     servers: z.record(serverName, server).default({}),
     base: z.strictObject({
       layout,
       compression: z.enum(['zstd', 'none'], 'must be zstd or none'),
-      compressionLevel: amount(parseWhole, 1, 19, 'a whole number from 1 to 19'),
-      maxReferenceAge: amount(parseDurationOrZero, 0, 3650 * DAY_MS, 'a duration with its unit up to 3650d, such as 30d, or 0'),
+      compressionLevel: amount(parseWhole, {least: 1, most: 19}, 'a whole number from 1 to 19'),
+      maxReferenceAge: amount(parseDurationOrZero, {least: 0, most: 3650 * DAY_MS}, 'a duration with its unit up to 3650d, such as 30d, or 0'),
     }),
     transfer: z.strictObject({
-      concurrency: amount(parseWhole, 1, 128, 'a whole number from 1 to 128'),
-      partSize: amount(parseSize, 5 * MIB, 5 * GIB, 'a size from 5MiB to 5GiB, such as 16MiB'),
+      concurrency: amount(parseWhole, MAX_CONCURRENCY, 'a whole number from 1 to 128'),
+      partSize: amount(parseSize, PART_SIZE, 'a size from 5MiB to 5GiB, such as 16MiB'),
       maxBandwidth: bandwidth,
-      abandonAfter: amount(parseDuration, HOUR_MS, 365 * DAY_MS, 'a duration with its unit from 1h to 365d, such as 3d'),
+      abandonAfter: amount(parseDuration, {least: HOUR_MS, most: 365 * DAY_MS}, 'a duration with its unit from 1h to 365d, such as 3d'),
     }),
     queue: z.strictObject({directory: path}),
     state: z.strictObject({directory: path}),

@@ -14,6 +14,8 @@ export interface AwsProfile {
   readonly settings: Readonly<Record<string, string>>
   /** The indented block below `s3 =` (`max_concurrent_requests`, `multipart_chunksize`, …). */
   readonly s3: Readonly<Record<string, string>>
+  /** The file that block stands in. */
+  readonly s3File: string
 }
 
 type Section = Record<string, string | Record<string, string>>
@@ -44,6 +46,7 @@ export function readAwsProfile(environment: NodeJS.ProcessEnv, chosen?: string):
     files: [configFile, credentialsFile],
     settings,
     s3: typeof all.s3 === 'object' ? all.s3 : {},
+    s3File: fromCredentials?.s3 === undefined ? configFile : credentialsFile,
   }
 }
 
