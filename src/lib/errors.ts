@@ -71,11 +71,14 @@ export class StoreRefusedError extends BarmansError {
    * region, clock), so the run stops at once.
    */
   readonly scope: 'request' | 'run'
+  /** The store itself failed (503 and the like): the same request may well work later. */
+  readonly isPassing: boolean
 
-  constructor(message: string, options: ErrorOptions & {storeCode: string; scope: 'request' | 'run'}) {
+  constructor(message: string, options: ErrorOptions & {storeCode: string; scope: 'request' | 'run'; isPassing?: boolean}) {
     super(message, options)
     this.storeCode = options.storeCode
     this.scope = options.scope
+    this.isPassing = options.isPassing ?? false
   }
 }
 

@@ -7,6 +7,7 @@ import {createMemoryStore, type MemoryStore, type MemoryStoreOptions} from '../.
 import type {ObjectStore} from '../../src/lib/store/object-store.ts'
 import {systemClock} from '../../src/lib/local/system-clock.ts'
 import {BodyPool} from '../../src/lib/sync/body-pool.ts'
+import {HashPool} from '../../src/lib/sync/hash-pool.ts'
 import {openQueue, type QueueAccess} from '../../src/lib/sync/queue-access.ts'
 import type {ServerContext} from '../../src/lib/sync/server-context.ts'
 import {quickParentDirectory} from './temporary-directory.ts'
@@ -49,6 +50,7 @@ export function createSyncSetting(options: SyncSettingOptions = {}): SyncSetting
   const keys = new ArchiveKeys({prefix: PREFIX, server: tree.serverName})
   const said: string[] = []
   const abort = new AbortController()
+  const hashes = new HashPool(2)
   const progress: Progress = {
     phase() {}, total() {}, advance() {},
     warn: (message) => void said.push(`warn: ${message}`),
@@ -64,11 +66,14 @@ export function createSyncSetting(options: SyncSettingOptions = {}): SyncSetting
       store, keys, archiveUri: `s3://bucket/${PREFIX}`, writer: options.writer ?? {id: '00000000-0000-4000-8000-000000000001', host: 'barman-one'},
       stateDirectory, concurrency: 4, partSizeBytes: 5 * 1024 ** 2,
       base: {layout: 'mirror', compression: 'zstd', compressionLevel: 3, maxReferenceAgeMs: 30 * 86_400_000}, abandonAfterMs: 3 * 86_400_000,
-      pool: new BodyPool(64 * 1024 ** 2), clock: systemClock, progress, signal: abort.signal,
+      pool: new BodyPool(64 * 1024 ** 2), frames: new BodyPool(40 * 1024 ** 2), hashes, clock: systemClock, progress, signal: abort.signal,
       ...changes,
     }),
     queue: () => openQueue(queueDirectory, tree.serverName, systemClock),
-    remove: () => rmSync(root, {recursive: true, force: true}),
+    remove: () => {
+      hashes.close()
+      rmSync(root, {recursive: true, force: true})
+    },
   }
 }
 

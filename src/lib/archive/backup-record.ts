@@ -3,12 +3,12 @@ import {ConflictError} from '../errors.ts'
 import {
   formatDocument, optionalNumber, optionalText, parseDocument, requireFields, requireSize, requireText, requireTextList, type JsonFields,
 } from './json-document.ts'
-import type {ManifestCounts} from './manifest.ts'
+import {LAYOUTS, type BackupLayout, type ManifestCounts} from './manifest.ts'
 
 const RECORD = {format: 'barmans3-backup', version: 1}
 
 /** Features of the format that this version reads. A record that needs another is refused by name. */
-const KNOWN_FEATURES: readonly string[] = ['mirror']
+const KNOWN_FEATURES: readonly string[] = ['mirror', 'packs', 'zstd', 'references']
 
 /** Who wrote something: an installation, with its host for people. */
 export interface Writer {
@@ -49,12 +49,16 @@ export interface BackupRecord {
   /** RFC 3339, UTC. */
   readonly startedAt: string
   readonly completedAt: string
-  readonly layout: 'mirror'
+  readonly layout: BackupLayout
+  /** `mirror`; of layout compact, those that its objects really use. */
   readonly features: readonly string[]
   readonly summary: BackupSummary
   readonly counts: ManifestCounts
   readonly manifest: {readonly key: string; readonly sizeBytes: number; readonly sha256: string}
-  /** Ids of backups whose objects it refers to, and of those through whose manifests it does. */
+  /**
+   * Ids of backups whose objects it refers to, and of those through whose manifests it does. An owner may be deleted: its
+   * objects stay as long as a record refers to them.
+   */
   readonly owners: readonly string[]
   readonly vouchers: readonly string[]
 }
@@ -97,7 +101,8 @@ export function parseBackupRecord(bytes: Uint8Array, key: string): BackupRecord 
       hint: 'install a newer barmans3 to read this backup',
     })
   }
-  if (fields.layout !== 'mirror') {
+  const layout = LAYOUTS.find((known) => known === fields.layout)
+  if (!layout) {
     throw new ConflictError(`"${key}" has the unknown layout "${String(fields.layout)}"`, {hint: 'install a newer barmans3 to read this backup'})
   }
   const manifest = requireFields(fields, 'manifest', key)
@@ -109,7 +114,7 @@ export function parseBackupRecord(bytes: Uint8Array, key: string): BackupRecord 
     attempt: requireText(fields, 'attempt', key),
     startedAt: requireText(fields, 'startedAt', key),
     completedAt: requireText(fields, 'completedAt', key),
-    layout: 'mirror',
+    layout,
     features,
     summary: parseSummary(requireFields(fields, 'summary', key)),
     counts: parseCounts(requireFields(fields, 'counts', key)),
@@ -127,7 +132,8 @@ function parseCounts(fields: JsonFields): ManifestCounts {
   const count = (name: keyof ManifestCounts) => optionalNumber(fields, name) ?? 0
   return {
     directories: count('directories'), symlinks: count('symlinks'), files: count('files'), special: count('special'),
-    objects: count('objects'), sourceBytes: count('sourceBytes'), storedBytes: count('storedBytes'),
+    objects: count('objects'), referencedObjects: count('referencedObjects'),
+    sourceBytes: count('sourceBytes'), storedBytes: count('storedBytes'), referencedBytes: count('referencedBytes'),
   }
 }
 

@@ -24,6 +24,9 @@ const MAX_KEY_BYTES = 479
 /** Longest part between two `/` that every store takes: several keep parts as file names. */
 const MAX_SEGMENT_BYTES = 255
 
+/** Ends the key of a compressed object, so that a person sees what it is. */
+const COMPRESSED_SUFFIX = '.zst'
+
 /** Bytes that some stores mishandle: control characters, backslash, and `%` itself so that no two names meet. */
 function mustEscape(byte: number): boolean {
   return byte < 0x20 || byte === 0x7f || byte === 0x5c || byte === 0x25
@@ -134,13 +137,30 @@ export class ArchiveKeys {
     return `${this.serverPrefix}base/${backupId}/`
   }
 
-  /** The object of one file of a backup. Relative to the server's prefix it is what the manifest records. */
+  /** The object of one file of a backup in layout mirror. Relative to the server's prefix it is what the manifest records. */
   data(backupId: string, path: BackupPath): ObjectKey {
-    const escaped = toKeyText(escapeKeyPath(path))
-    const key = `${this.dataPrefix(backupId)}${escaped}`
+    return this.#dataKey(backupId, path, toKeyText(escapeKeyPath(path)), '')
+  }
+
+  /**
+   * The object of one large file in layout compact: under its path, with `.zst` behind it when it is compressed. A real
+   * name that ends in `.zst`, and a real `packs` at the top, are escaped, so that nothing is taken for something else.
+   */
+  compactData(backupId: string, path: BackupPath, {isCompressed}: {isCompressed: boolean}): ObjectKey {
+    const escaped = toKeyText(escapeKeyPath(path)).replace(/\.zst(?=\/|$)/g, '%2Ezst').replace(/^packs(?=\/|$)/, '%70acks')
+    return this.#dataKey(backupId, path, escaped, isCompressed ? COMPRESSED_SUFFIX : '')
+  }
+
+  /** The tar pack of that number, from 1, of a backup in layout compact. */
+  pack(backupId: string, number: number): ObjectKey {
+    return this.#key(`base/${backupId}/packs/${String(number).padStart(4, '0')}.tar`)
+  }
+
+  #dataKey(backupId: string, path: BackupPath, escaped: string, suffix: string): ObjectKey {
+    const key = `${this.dataPrefix(backupId)}${escaped}${suffix}`
     const tooLong = Buffer.byteLength(key) > MAX_KEY_BYTES
-      || escaped.split('/').some((part) => Buffer.byteLength(part) > MAX_SEGMENT_BYTES)
-    return (tooLong ? `${this.dataPrefix(backupId)}${digestKeyPath(path)}` : key) as ObjectKey
+      || `${escaped}${suffix}`.split('/').some((part) => Buffer.byteLength(part) > MAX_SEGMENT_BYTES)
+    return (tooLong ? `${this.dataPrefix(backupId)}${digestKeyPath(path)}${suffix}` : key) as ObjectKey
   }
 
   /** The key without the server's prefix, as records and manifests hold it, so that a bucket can be moved. */

@@ -20,7 +20,7 @@ export function requiredSegments({summary}: Pick<BackupRecord, 'summary'>): Iter
 
 /**
  * Restorable is computed, and apart from Barman's DONE: the record is there, so is every ancestor's of an incremental,
- * and every WAL from begin to end.
+ * and every WAL from begin to end. Backups whose objects it refers to need no record: their data stays without one.
  * @param records all records of the server, by backup id
  * @param hasSegment whether the bucket has a segment
  */
@@ -29,8 +29,6 @@ export function judgeRestorable(
 ): Restorable {
   const missingAncestor = findMissingAncestor(record, records)
   if (missingAncestor !== undefined) return {isRestorable: false, reason: `its ancestor ${missingAncestor} is not complete in S3`}
-  const missingOwner = [...record.owners, ...record.vouchers].find((id) => !records.has(id))
-  if (missingOwner !== undefined) return {isRestorable: false, reason: `${missingOwner}, which holds a part of it, is not complete in S3`}
   const segments = requiredSegments(record)
   if (!segments) return {isRestorable: false, reason: 'the WAL it needs is not known'}
   for (const name of segments) if (!hasSegment(name)) return {isRestorable: false, reason: `WAL ${name} is missing in S3`}

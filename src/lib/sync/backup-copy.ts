@@ -1,6 +1,5 @@
 import {join} from 'node:path'
 import {formatBackupRecord, summarizeBackupInfo, type BackupRecord} from '../archive/backup-record.ts'
-import {formatBackupPath} from '../archive/backup-path.ts'
 import type {StartedMarker} from '../archive/markers.ts'
 import {lockBackupChain, type ChainLock} from '../barman/backup-lock.ts'
 import type {BackupId} from '../barman/backup-id.ts'
@@ -8,20 +7,13 @@ import {backupIdentity, sameIdentity, type BackupIdentity} from '../barman/backu
 import {readBackup, type CatalogBackup} from '../barman/catalog.ts'
 import {BarmanFilesError, ConflictError, PartialError} from '../errors.ts'
 import {checkClaim, claimBackup} from './claim.ts'
-import {copyTree, failedFilesError, type CopiedTree} from './copy-tree.ts'
+import {copyUntilStable, forgetCopy} from './copy-rounds.ts'
 import {deleteObject} from './delete-object.ts'
-import {checkTreeUnchanged} from './end-check.ts'
-import {LocalFileError} from './file-errors.ts'
-import {JournalWriter, journalDirectory, removeJournal} from './journal.ts'
 import type {JournalBinding} from './journal-line.ts'
-import {compareListing} from './listing-check.ts'
 import {uploadManifest, type StoredManifest} from './manifest-upload.ts'
 import {MetadataNotes, readMetadataFiles} from './metadata-sync.ts'
-import {readRecord} from './remote-records.ts'
+import {listRemoteFiles, readRecord} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
-
-/** Files that come while a finished backup is copied (Barman's own manifest) are copied too, so many times. */
-const MAX_ROUNDS = 3
 
 export interface BackupCopyOptions {
   /** Of the server, for backups that do not say it themselves. */
@@ -70,17 +62,32 @@ class BackupCopy {
   async run(): Promise<BackupRecord> {
     const {adopt, hadLegacyData, isTombstoned} = this.#options
     await this.#lockIfDone()
-    const marker = await claimBackup(this.#context, {backupId: this.#id, identity: this.#identity, hadLegacyData, adopt})
+    const {marker, isFirst} = await claimBackup(this.#context, {backupId: this.#id, identity: this.#identity, hadLegacyData, adopt})
     if (isTombstoned) {
       // Only now: without a marker, what the deletion has left would pass for a backup of the old scripts.
       await deleteObject(this.#context, this.#context.keys.tombstone(this.#id), 'the backup stays deleted in S3; nothing was sent')
     }
-    const journal = await this.#copyUntilStable()
-    const manifest = await uploadManifest(this.#context, this.#id, () => journal.read())
+    const copied = await copyUntilStable(this.#context, {
+      backupId: this.#id, root: this.#root, identity: this.#identity, binding: this.#binding(), isFirst: isFirst && !isTombstoned,
+      readLocal: async (id) => await readBackup(this.#context.server, id),
+      identityOf: (backup) => identityOf(backup, this.#options.systemId),
+      onCopied: async () => {
+        this.#backup = await this.#readAgain()
+        await this.#lockIfDone()
+      },
+    })
+    const manifest = await uploadManifest(this.#context, this.#id, this.#context.base.layout, copied)
     await this.#putMetadata()
     await checkClaim(this.#context, marker)
+    await this.#checkVouchers(manifest.vouchers)
     const record = await this.#putRecord(marker, manifest)
-    await removeJournal(journal.directory, this.#id)
+    try {
+      await this.#checkVouchers(manifest.vouchers)
+    } catch (error) {
+      await deleteObject(this.#context, this.#context.keys.record(this.#id), 'remove that record by hand: objects it needs are being deleted')
+      throw error
+    }
+    await forgetCopy(this.#context, this.#id)
     return record
   }
 
@@ -110,51 +117,20 @@ class BackupCopy {
     this.#backup = await this.#readAgain()
   }
 
-  /** The tree in S3 and unchanged on disk, and the bucket's listing agreeing with it. */
-  async #copyUntilStable(): Promise<JournalWriter> {
-    const {server, stateDirectory, progress} = this.#context
-    const directory = journalDirectory(stateDirectory, server.name)
-    for (let isRetry = false; ; isRetry = true) {
-      const {journal, tree} = await this.#copyRounds(directory)
-      const difference = await compareListing(this.#context, this.#id, () => journal.read())
-      if (difference && difference.foreign.count > 0) {
-        progress.warn(`${difference.foreign.count} objects below base/${this.#id}/ do not belong to the backup, such as "${difference.foreign.keys[0]}"`)
-      }
-      if (!difference || difference.missing.count === 0) return journal
-      // What the journal took for sent may be gone since: then everything is sent once more.
-      if (isRetry || tree.sentFiles === tree.files) {
-        throw new PartialError(
-          `backup ${this.#id}: ${difference.missing.count} objects that were sent are not listed, such as "${difference.missing.keys[0]}"`, {
-            hint: 'the backup is not recorded as complete; run again',
-          })
-      }
-      await removeJournal(directory, this.#id)
-    }
-  }
-
-  async #copyRounds(directory: string): Promise<{journal: JournalWriter; tree: CopiedTree}> {
-    const {progress} = this.#context
-    for (let round = 1; ; round++) {
-      progress.phase(`base backup ${this.#id}`)
-      progress.total(estimate(this.#backup))
-      const journal = await JournalWriter.open(directory, this.#id, this.#binding())
-      const tree = await copyTree(this.#context, this.#id, this.#root, journal)
-      if (tree.failureCount > 0) throw failedFilesError(this.#id, tree)
-      this.#backup = await this.#readAgain()
-      await this.#lockIfDone()
-      const {pool, partSizeBytes, signal} = this.#context
-      const added = await checkTreeUnchanged(this.#root, journal.read(), {pool, partSizeBytes, signal})
-      if (added.length === 0) return {journal, tree}
-      if (round === MAX_ROUNDS) {
-        throw new LocalFileError('changed', formatBackupPath(added[0]!), {detail: 'files keep coming into a finished backup'})
-      }
-      progress.event('files came meanwhile', {backup: this.#id, count: added.length})
-    }
-  }
-
   #binding(): JournalBinding {
-    const {archiveUri, server, writer} = this.#context
-    return {server: server.name, backupId: this.#id, archiveUri, writer: writer.id, layout: 'mirror', ...this.#identity}
+    const {archiveUri, server, writer, base: {layout}} = this.#context
+    return {server: server.name, backupId: this.#id, archiveUri, writer: writer.id, layout, ...this.#identity}
+  }
+
+  /** Looked at before and after the record: a backup through whose manifest we refer to objects must not be on its way out. */
+  async #checkVouchers(vouchers: readonly string[]): Promise<void> {
+    if (vouchers.length === 0) return
+    const {tombstoned, recorded} = await listRemoteFiles(this.#context)
+    const gone = vouchers.find((id) => tombstoned.has(id) || !recorded.has(id))
+    if (gone === undefined) return
+    throw new PartialError(`backup ${this.#id} refers to objects through backup ${gone}, which is being deleted in S3`, {
+      hint: 'the backup is not recorded as complete; run again, and what it needs of that one is sent',
+    })
   }
 
   /**
@@ -196,13 +172,13 @@ class BackupCopy {
       attempt: marker.attempt,
       startedAt: marker.startedAt,
       completedAt: clock.now().toISOString(),
-      layout: 'mirror',
-      features: ['mirror'],
+      layout: this.#context.base.layout,
+      features: manifest.features,
       summary: summarizeBackupInfo(info),
       counts: manifest.counts,
       manifest: {key: keys.relative(keys.manifest(this.#id)), sizeBytes: manifest.sizeBytes, sha256: manifest.sha256},
-      owners: [],
-      vouchers: [],
+      owners: manifest.owners,
+      vouchers: manifest.vouchers,
     }
     const key = keys.record(this.#id)
     const outcome = await store.put(key, formatBackupRecord(record), {kind: 'meta', contentType: 'application/json', ifAbsent: true, signal})
@@ -219,8 +195,4 @@ class BackupCopy {
 export function identityOf(backup: CatalogBackup, systemId: string | undefined): BackupIdentity {
   if (!backup.info) throw new BarmanFilesError(`backup ${backup.id} has no readable backup.info: ${backup.problem ?? 'it is missing'}`, {hint: 'look at that file: Barman should be able to read it too (`barman show-backup`)'})
   return backupIdentity(backup.info, systemId)
-}
-
-function estimate(backup: CatalogBackup): {bytes?: number} {
-  return backup.info?.sizeBytes === undefined ? {} : {bytes: backup.info.sizeBytes}
 }

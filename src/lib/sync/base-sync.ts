@@ -14,7 +14,7 @@ import {stopReasonOf} from './stop-reason.ts'
 import {baseSyncExitCode, type BackupOutcome, type BaseSyncResult} from './base-result.ts'
 import {deleteObject} from './delete-object.ts'
 import {drainQueue} from './drain-queue.ts'
-import {removeVanishedJournals} from './journal-cleanup.ts'
+import {removeStaleJournals} from './journal-cleanup.ts'
 import {MetadataNotes, syncMetadata} from './metadata-sync.ts'
 import type {QueueAccess} from './queue-access.ts'
 import {RemoteBackups} from './remote-backups.ts'
@@ -80,7 +80,7 @@ class BaseSync {
     try {
       await this.#work(catalog, remote, notes)
       await this.#carryMetadata(remote, notes)
-      if (!isDryRun) await removeVanishedJournals(this.#context, catalog)
+      if (!isDryRun) await removeStaleJournals(this.#context, catalog)
     } catch (error) {
       if (!(error instanceof BarmansError)) throw error
       failure = error

@@ -5,7 +5,8 @@ const LARGE_BYTES = 1024 * 1024
  * Memory for request bodies. Whatever the concurrency, at most `limitBytes` are handed out at a time; who asks for more
  * waits in line. An eighth of it (at most 16 MiB) is kept for small bodies, and these do not queue behind large ones:
  * thousands of small files must not wait for the parts of a large one. Large buffers are used again, since allocating
- * 16 MiB for each of a million WALs costs more than sending them.
+ * 16 MiB for each of a million WALs costs more than sending them. They lie in shared memory, so that hashing threads read
+ * them where they are.
  */
 export class BodyPool {
   readonly #limitBytes: number
@@ -14,7 +15,7 @@ export class BodyPool {
   #usedLargeBytes = 0
   readonly #waiting: {sizeBytes: number; start: () => void}[] = []
   /** Memory that nobody uses just now, by its size. */
-  readonly #free = new Map<number, ArrayBuffer[]>()
+  readonly #free = new Map<number, ArrayBufferLike[]>()
   #freeBytes = 0
 
   /** @param limitBytes bytes handed out at the same time (design: 128 MiB in flight) */
@@ -25,14 +26,15 @@ export class BodyPool {
 
   /**
    * A buffer of exactly `sizeBytes` with undefined content. Waits until the limit allows it; one that is larger than the
-   * whole limit is handed out alone. Give it back with `give` once nothing reads it any more.
+   * whole limit is handed out alone. Give it, or a part of it, back with `give` once nothing reads it any more.
    */
   async take(sizeBytes: number, signal?: AbortSignal): Promise<Buffer> {
     signal?.throwIfAborted()
-    if (this.#waiting.some((waiting) => isLarge(waiting.sizeBytes) === isLarge(sizeBytes)) || !this.#fits(sizeBytes)) {
-      await this.#wait(sizeBytes, signal)
+    const memoryBytes = memoryFor(sizeBytes)
+    if (this.#waiting.some((waiting) => isLarge(waiting.sizeBytes) === isLarge(memoryBytes)) || !this.#fits(memoryBytes)) {
+      await this.#wait(memoryBytes, signal)
     } else {
-      this.#count(sizeBytes)
+      this.#count(memoryBytes)
     }
     return this.#allocate(sizeBytes)
   }
@@ -58,8 +60,8 @@ export class BodyPool {
 
   /** Returns the memory. With `isReusable: false` (a request that failed may still hold it) the buffer is dropped. */
   give(buffer: Buffer, {isReusable = true}: {isReusable?: boolean} = {}): void {
-    this.#count(buffer.length, -1)
-    const memory = buffer.buffer as ArrayBuffer
+    const memory = buffer.buffer
+    this.#count(memory.byteLength, -1)
     if (isReusable && this.#freeBytes + this.#usedBytes + memory.byteLength <= this.#limitBytes) {
       const kept = this.#free.get(memory.byteLength)
       if (kept) kept.push(memory)
@@ -70,7 +72,7 @@ export class BodyPool {
   }
 
   #allocate(sizeBytes: number): Buffer {
-    const memoryBytes = isLarge(sizeBytes) ? sizeBytes : sizeClass(sizeBytes)
+    const memoryBytes = memoryFor(sizeBytes)
     const kept = this.#free.get(memoryBytes)?.pop()
     if (kept) {
       this.#freeBytes -= memoryBytes
@@ -83,7 +85,7 @@ export class BodyPool {
         this.#freeBytes -= size
       }
     }
-    return Buffer.from(Buffer.allocUnsafeSlow(memoryBytes).buffer, 0, sizeBytes)
+    return Buffer.from(isLarge(memoryBytes) ? new SharedArrayBuffer(memoryBytes) : Buffer.allocUnsafeSlow(memoryBytes).buffer, 0, sizeBytes)
   }
 
   #fits(sizeBytes: number): boolean {
@@ -118,7 +120,10 @@ function isLarge(sizeBytes: number): boolean {
   return sizeBytes >= LARGE_BYTES
 }
 
-/** Small bodies share memory by powers of two: allocating each by itself leaves more garbage than is collected in time. */
-function sizeClass(sizeBytes: number): number {
-  return Math.max(4096, 2 ** Math.ceil(Math.log2(Math.max(1, sizeBytes))))
+/**
+ * Memory for a body of that size. Small ones share it by powers of two: allocating each by itself leaves more garbage than
+ * is collected in time.
+ */
+function memoryFor(sizeBytes: number): number {
+  return isLarge(sizeBytes) ? sizeBytes : Math.max(4096, 2 ** Math.ceil(Math.log2(Math.max(1, sizeBytes))))
 }

@@ -14,13 +14,19 @@ export interface ClaimRequest {
   readonly adopt: boolean
 }
 
+export interface Claim {
+  readonly marker: StartedMarker
+  /** Nobody has begun to copy this backup before. */
+  readonly isFirst: boolean
+}
+
 /**
  * Announces in S3 that this run copies a backup, before its first byte. From then on the backup's data and manifest are
  * ours to write, until a record exists.
  * @throws ConflictError when the marker is of another backup under the same id
  * @throws LockedError when another installation has announced it, naming host and time
  */
-export async function claimBackup(context: ServerContext, request: ClaimRequest): Promise<StartedMarker> {
+export async function claimBackup(context: ServerContext, request: ClaimRequest): Promise<Claim> {
   const {store, keys, signal, clock, writer, server} = context
   const key = keys.started(request.backupId)
   const present = await readStartedMarker(context, request.backupId)
@@ -35,7 +41,7 @@ export async function claimBackup(context: ServerContext, request: ClaimRequest)
   }
   if (!present) {
     const outcome = await store.put(key, formatStartedMarker(marker), {kind: 'meta', contentType: 'application/json', ifAbsent: true, signal})
-    if (outcome === 'stored') return marker
+    if (outcome === 'stored') return {marker, isFirst: true}
     // Another host announced it at this very moment: judge its marker instead.
     if (!(await readStartedMarker(context, request.backupId))) throw inconsistent(key)
     return await claimBackup(context, request)
@@ -53,7 +59,7 @@ export async function claimBackup(context: ServerContext, request: ClaimRequest)
     })
   }
   await store.put(key, formatStartedMarker(marker), {kind: 'meta', contentType: 'application/json', signal})
-  return marker
+  return {marker, isFirst: false}
 }
 
 /** The started marker of a backup, undefined if there is none. */

@@ -34,15 +34,26 @@ async function begin<Item, Result>(work: (item: Item) => Promise<Result>, item: 
   return await work(item)
 }
 
+/** A result that comes later, without taking a place among the calls under way until then. */
+export interface Later<Result> {
+  readonly later: Promise<Result>
+}
+
+export interface OrderOptions {
+  /** Calls at the same time. */
+  readonly limit: number
+  /** Results that may wait behind a slow one. */
+  readonly window: number
+  /** Called when nothing more can begin before a `later` result comes: whoever gathers should send what there is. */
+  readonly onStall?: () => void
+}
+
 /**
- * Calls `work` for every item, at most `limit` at a time, and yields the results in the order of the items. `window`
- * bounds how many finished results wait behind a slow one. After a rejection the calls under way are awaited before it
- * is thrown, so nothing runs on behind the caller's back.
+ * Calls `work` for every item, at most `limit` at a time, and yields the results in the order of the items. After a
+ * rejection the calls under way are awaited before it is thrown, so nothing runs on behind the caller's back.
  */
 export async function* mapInOrder<Item, Result>(
-  items: AsyncIterable<Item>,
-  {limit, window}: {limit: number; window: number},
-  work: (item: Item) => Promise<Result>,
+  items: AsyncIterable<Item>, {limit, window, onStall}: OrderOptions, work: (item: Item) => Promise<Result | Later<Result>>,
 ): AsyncGenerator<Result, void, undefined> {
   const queue: Promise<Result>[] = []
   const running = new Set<Promise<unknown>>()
@@ -57,7 +68,10 @@ export async function* mapInOrder<Item, Result>(
           break
         }
         const task = begin(work, next.value)
-        queue.push(task)
+        const result = task.then(async (value) => (isLater(value) ? await value.later : value))
+        // Looked at only in its turn, which may be after it has failed.
+        result.catch(() => undefined)
+        queue.push(result)
         const settled: Promise<unknown> = task.then(() => undefined, () => undefined).finally(() => running.delete(settled))
         running.add(settled)
       }
@@ -67,6 +81,8 @@ export async function* mapInOrder<Item, Result>(
       if (!isExhausted && queue.length < window && running.size >= limit) {
         const isFirst = await Promise.race([first.then(() => true), ...[...running].map((task) => task.then(() => false))])
         if (!isFirst && !(await isSettled(first))) continue
+      } else if (onStall && !(await isSettled(first))) {
+        onStall()
       }
       queue.shift()
       yield await first
@@ -75,6 +91,10 @@ export async function* mapInOrder<Item, Result>(
     await Promise.allSettled(queue)
     await source.return?.()
   }
+}
+
+function isLater<Result>(value: Result | Later<Result>): value is Later<Result> {
+  return typeof value === 'object' && value !== null && 'later' in value
 }
 
 async function isSettled(task: Promise<unknown>): Promise<boolean> {

@@ -1,106 +1,157 @@
 import {formatBackupPath} from '../archive/backup-path.ts'
-import type {FileEntry, ManifestEntry} from '../archive/manifest.ts'
-import {BarmanFilesError, StoreRefusedError, messageOf} from '../errors.ts'
-import {mapInOrder} from './concurrency.ts'
+import {PACKED_FILE_BYTES} from '../archive/pack.ts'
+import {StoreRefusedError, messageOf} from '../errors.ts'
+import {mapInOrder, type Later} from './concurrency.ts'
+import type {CopySources} from './copy-sources.ts'
+import {FileCopier, type WalkedFile} from './file-copier.ts'
 import {LocalFileError} from './file-errors.ts'
-import type {JournalWriter} from './journal.ts'
+import {planFile, type EarlierFile, type FilePlan} from './file-plan.ts'
 import type {JournalLine} from './journal-line.ts'
-import {compareLocalStat} from './local-stat.ts'
 import type {ItemProblem, ServerContext} from './server-context.ts'
-import {localPath, walkBackupTree, type WalkedEntry} from './tree-walk.ts'
-import {digestFile, uploadFile} from './upload.ts'
+import {walkBackupTree, type WalkedEntry} from './tree-walk.ts'
 
-/** Results that may wait behind a slow file: more than one window of small files, few enough to hold in memory. */
-const WINDOW = 1024
+/** Results that may wait behind a slow file: more than two packs full of small ones, few enough to hold in memory. */
+const WINDOW = 20_000
+const MAX_NAMED_FAILURES = 20
 
 export interface CopiedTree {
   readonly files: number
   readonly bytes: number
-  /** Of them sent in this run; the others were sent by an earlier one. */
+  /** Of them sent in this run; the others were sent by an earlier one, or an earlier backup has them. */
   readonly sentFiles: number
   readonly sentBytes: number
+  /** Taken over from an earlier run that was broken off. */
+  readonly reusedFiles: number
   readonly failures: readonly ItemProblem[]
   readonly failureCount: number
+  /** Files that are not what PostgreSQL's backup_manifest says: damaged before they were copied. */
+  readonly damagedCount: number
   /** Set when the store refused every file that failed: then nothing is wrong with Barman's files. */
   readonly refusal: StoreRefusedError | undefined
+  /** Packs with members that the tree no longer has; they must go. */
+  readonly impurePacks: readonly number[]
 }
 
-const MAX_NAMED_FAILURES = 20
-
 /**
- * Sends every file of a backup's tree that an earlier run has not sent, and writes what is there into the journal. A file
- * that cannot be read, or that the store refuses, does not stop the others.
+ * Brings every file of a backup's tree to S3 that is not there yet, and writes what is there into the journal. A file that
+ * cannot be read, or that the store refuses, does not stop the others.
  * @throws LocalFileError (`vanished`, `changed`) at once: a finished backup must not change while it is copied
  */
-export async function copyTree(context: ServerContext, backupId: string, root: string, journal: JournalWriter): Promise<CopiedTree> {
-  const copy = new TreeCopy(context, backupId, root, journal)
+export async function copyTree(context: ServerContext, sources: CopySources): Promise<CopiedTree> {
+  const copy = new TreeCopy(context, sources)
   let isWhole = false
   try {
     await copy.run()
     isWhole = copy.failureCount === 0
   } finally {
-    await journal.finish({isWhole})
+    await sources.journal.finish({isWhole})
   }
   return copy
 }
 
-/** What one walk found, beside what an earlier run knew of it. */
+/** What one walk found, beside what an earlier run knew of it and what is to be done. */
 interface Candidate {
   readonly found: WalkedEntry
-  readonly earlier: JournalLine | undefined
+  readonly known: JournalLine | undefined
+  readonly earlier: readonly EarlierFile[]
 }
 
 class TreeCopy implements CopiedTree {
   files = 0
   bytes = 0
-  sentFiles = 0
-  sentBytes = 0
+  reusedFiles = 0
   failureCount = 0
+  damagedCount = 0
   readonly failures: ItemProblem[] = []
   refusal: StoreRefusedError | undefined
+  impurePacks: number[] = []
   readonly #context: ServerContext
-  readonly #backupId: string
-  readonly #root: string
-  readonly #journal: JournalWriter
+  readonly #sources: CopySources
+  readonly #copier: FileCopier
+  readonly #packMembers = new Map<number, number>()
 
-  constructor(context: ServerContext, backupId: string, root: string, journal: JournalWriter) {
+  constructor(context: ServerContext, sources: CopySources) {
     this.#context = context
-    this.#backupId = backupId
-    this.#root = root
-    this.#journal = journal
+    this.#sources = sources
+    this.#copier = new FileCopier(context, sources)
+  }
+
+  get sentFiles(): number {
+    return this.#copier.sentFiles
+  }
+
+  get sentBytes(): number {
+    return this.#copier.sentBytes
   }
 
   async run(): Promise<void> {
-    const limit = this.#context.concurrency
-    const lines = mapInOrder(this.#candidates(), {limit, window: WINDOW}, async (candidate) => await this.#copy(candidate))
-    for await (const line of lines) if (line) await this.#journal.append(line)
+    const {journal, earlier} = this.#sources
+    earlier.rewind()
+    const copier = this.#copier
+    try {
+      const lines = mapInOrder(this.#candidates(), {
+        limit: this.#context.concurrency, window: WINDOW, onStall: () => copier.flush(),
+      }, async (candidate) => await this.#copy(candidate))
+      for await (const line of lines) if (line) await this.#note(line)
+    } finally {
+      await copier.close()
+    }
+    for (const {number, members} of journal.packs.list()) {
+      if (this.#packMembers.get(number) !== members) this.impurePacks.push(number)
+    }
+    this.#checkMissing()
   }
 
   async* #candidates(): AsyncGenerator<Candidate, void, undefined> {
-    for await (const found of walkBackupTree(this.#root, this.#context.signal)) {
-      yield {found, earlier: await this.#journal.earlierLine(found.path)}
+    const {root, journal, earlier} = this.#sources
+    const {base: {layout}, signal} = this.#context
+    for await (const found of walkBackupTree(root, signal)) {
+      const known = await journal.earlierLine(found.path)
+      const isComparable = found.type === 'file' && !earlier.isEmpty && (layout === 'mirror' || found.sizeBytes >= PACKED_FILE_BYTES)
+      yield {found, known, earlier: isComparable ? await earlier.find(found.path, found.local) : []}
     }
+    await this.#copier.finishPacks()
   }
 
-  async #copy({found, earlier}: Candidate): Promise<JournalLine | undefined> {
+  async #note(line: JournalLine): Promise<void> {
+    const {pack} = line.stored ?? {}
+    if (pack !== undefined) this.#packMembers.set(pack, (this.#packMembers.get(pack) ?? 0) + 1)
+    if (this.#isDamaged(line)) return
+    await this.#sources.journal.append(line)
+  }
+
+  async #copy({found, known, earlier}: Candidate): Promise<JournalLine | undefined | Later<JournalLine | undefined>> {
     if (found.type === 'unreadable') return this.#fail(formatBackupPath(found.path), found.error)
-    if (found.type !== 'file') {
-      if (found.type === 'special') this.#context.progress.warn(`${formatBackupPath(found.path)} is a ${found.kind}: noted, not copied`)
-      const {local, ...entry} = found
-      return {entry: entry as ManifestEntry, local}
-    }
+    if (found.type !== 'file') return await this.#copier.copyOther(found, known)
     this.files++
     this.bytes += found.sizeBytes
     try {
-      return (await this.#reuse(found, earlier)) ?? (await this.#send(found))
+      const reused = await this.#copier.reuse(found, known)
+      if (reused) {
+        this.reusedFiles++
+        return reused
+      }
+      const copied = await this.#copier.copy(found, this.#plan(found, earlier))
+      return 'later' in copied ? {later: copied.later.catch((error: unknown) => this.#failOne(found, error))} : copied
     } catch (error) {
-      const isOneFile = (error instanceof LocalFileError && error.fault === 'unreadable')
-        || (error instanceof StoreRefusedError && error.scope === 'request')
-      if (!isOneFile) throw error
-      return this.#fail(formatBackupPath(found.path), error)
+      return this.#failOne(found, error)
     } finally {
       this.#context.progress.advance({items: 1})
     }
+  }
+
+  #plan(found: WalkedFile, earlier: readonly EarlierFile[]): FilePlan {
+    const {witness} = this.#sources
+    const file = {sizeBytes: found.sizeBytes, knownCrc32c: earlier.length > 0 ? witness?.crc32cOf(found.path) : undefined}
+    return planFile(file, earlier, this.#context.base.layout)
+  }
+
+  /** @throws what does not concern this file alone */
+  #failOne(found: WalkedFile, error: unknown): undefined {
+    const isOneFile = (error instanceof LocalFileError && error.fault === 'unreadable')
+      || (error instanceof StoreRefusedError && error.scope === 'request')
+    if (!isOneFile) throw error
+    return this.#fail(formatBackupPath(found.path), error)
   }
 
   #fail(name: string, error: Error): undefined {
@@ -111,61 +162,29 @@ class TreeCopy implements CopiedTree {
     this.#context.progress.fail(messageOf(error).includes(name) ? messageOf(error) : `${name}: ${messageOf(error)}`)
   }
 
-  /** What an earlier run sent is sent for good, if the file is still the same. Device numbers may change with a reboot. */
-  async #reuse(found: Extract<WalkedEntry, {type: 'file'}>, earlier: JournalLine | undefined): Promise<JournalLine | undefined> {
-    if (earlier?.entry.type !== 'file' || earlier.entry.object !== this.#objectOf(found)) return undefined
-    const verdict = compareLocalStat(earlier.local, found.local, {ignoreDevice: true})
-    if (verdict === 'changed') return undefined
-    if (verdict === 'unclear') {
-      const {pool, partSizeBytes, signal} = this.#context
-      const shownPath = formatBackupPath(found.path)
-      const {sha256} = await digestFile({pool, partSizeBytes, signal}, {path: localPath(this.#root, found.path), shownPath, expected: found.local})
-      if (sha256 !== earlier.entry.sha256) return undefined
-    }
-    this.#context.progress.advance({bytes: found.sizeBytes})
-    return {entry: this.#entry(found, earlier.entry), local: found.local}
+  /** Every file whose content is known, read now or not, is held against PostgreSQL's own list. */
+  #isDamaged({entry}: JournalLine): boolean {
+    const {witness} = this.#sources
+    if (!witness || entry.type !== 'file') return false
+    const verdict = witness.check(entry.path, entry)
+    if (verdict.verdict !== 'differs') return false
+    this.#failDamaged(formatBackupPath(entry.path), verdict.detail)
+    return true
   }
 
-  async #send(found: Extract<WalkedEntry, {type: 'file'}>): Promise<JournalLine> {
-    const {store, keys, pool, partSizeBytes, signal, progress} = this.#context
-    const uploaded = await uploadFile(
-      {store, pool, partSizeBytes, signal, onBytes: (bytes) => progress.advance({bytes})},
-      {
-        path: localPath(this.#root, found.path), shownPath: formatBackupPath(found.path), key: keys.data(this.#backupId, found.path),
-        kind: 'base', singlePutBytes: partSizeBytes, digest: true, expected: found.local,
-      },
-    )
-    this.sentFiles++
-    this.sentBytes += uploaded.sizeBytes
-    const line = {entry: this.#entry(found, uploaded), local: uploaded.local}
-    await this.#journal.noteSent(line)
-    return line
+  /** What PostgreSQL has listed and Barman's disk does not have. A backup in tar form has its files inside. */
+  #checkMissing(): void {
+    const {witness} = this.#sources
+    // What could not be read or sent was not held against it.
+    if (!witness || witness.seenCount === 0 || this.failureCount > 0) return
+    const {count, paths} = witness.missing(MAX_NAMED_FAILURES)
+    for (const path of paths) this.#failDamaged(formatBackupPath(path), 'it is missing, and backup_manifest names it')
+    this.failureCount += count - paths.length
+    this.damagedCount += count - paths.length
   }
 
-  #entry(found: Extract<WalkedEntry, {type: 'file'}>, content: {sha256: string; crc32c: number}): FileEntry {
-    const {path, mode, mtimeNs, sizeBytes} = found
-    return {type: 'file', path, mode, mtimeNs, sizeBytes, sha256: content.sha256, crc32c: content.crc32c, object: this.#objectOf(found)}
+  #failDamaged(name: string, detail: string): void {
+    this.damagedCount++
+    this.#fail(name, new Error(`${name} is damaged on Barman's disk: ${detail}`))
   }
-
-  #objectOf(found: WalkedEntry): string {
-    const {keys} = this.#context
-    return keys.relative(keys.data(this.#backupId, found.path))
-  }
-}
-
-/** The error of a backup some of whose files could not be copied, saying how many and which, and whose fault it is. */
-export function failedFilesError(backupId: string, tree: CopiedTree): BarmanFilesError | StoreRefusedError {
-  const names = tree.failures.slice(0, 3).map(({name}) => name).join(', ')
-  const more = tree.failureCount > 3 ? ', …' : ''
-  const text = `backup ${backupId}: ${tree.failureCount} of ${tree.files} files failed: ${names}${more}`
-  const {refusal} = tree
-  if (!refusal) {
-    return new BarmanFilesError(text, {
-      hint: 'the backup is not recorded as complete; mend the files named and run again, only these will be sent',
-    })
-  }
-  return new StoreRefusedError(`${text}: ${messageOf(refusal)}`, {
-    storeCode: refusal.storeCode, scope: 'request', cause: refusal,
-    hint: `the backup is not recorded as complete; run again, only these will be sent${refusal.hint === undefined ? '' : `; ${refusal.hint}`}`,
-  })
 }

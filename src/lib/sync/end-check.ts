@@ -5,7 +5,7 @@ import {LocalFileError} from './file-errors.ts'
 import type {JournalLine} from './journal-line.ts'
 import {compareLocalStat} from './local-stat.ts'
 import {localPath, walkBackupTree, type WalkedEntry} from './tree-walk.ts'
-import {digestFile, type UploadDeps} from './upload.ts'
+import {digestFile, type ReadDeps} from './open-file.ts'
 
 /**
  * Compares the tree as it is now with what was copied, in one pass over both. A finished backup never changes, so every
@@ -14,7 +14,7 @@ import {digestFile, type UploadDeps} from './upload.ts'
  * @throws LocalFileError when anything vanished, changed, or cannot be read any more
  */
 export async function checkTreeUnchanged(
-  root: string, copied: AsyncIterable<JournalLine>, deps: Pick<UploadDeps, 'pool' | 'partSizeBytes' | 'signal'>,
+  root: string, copied: AsyncIterable<JournalLine>, deps: ReadDeps,
 ): Promise<BackupPath[]> {
   const added: BackupPath[] = []
   const lines = copied[Symbol.asyncIterator]()
@@ -38,7 +38,7 @@ function vanished(path: BackupPath): LocalFileError {
 }
 
 async function checkEntry(
-  root: string, copied: JournalLine, found: Exclude<WalkedEntry, {type: 'unreadable'}>, deps: Pick<UploadDeps, 'pool' | 'partSizeBytes' | 'signal'>,
+  root: string, copied: JournalLine, found: Exclude<WalkedEntry, {type: 'unreadable'}>, deps: ReadDeps,
 ): Promise<void> {
   const {entry} = copied
   const shownPath = formatBackupPath(found.path)

@@ -4,25 +4,37 @@ import {errnoOf} from '../errors.ts'
 import {localStateErrorOf} from '../local/durable-file.ts'
 import {journalDirectory, removeJournal} from './journal.ts'
 import type {ServerContext} from './server-context.ts'
+import {giveUpUploads, uploadsDirectory} from './upload-access.ts'
 
 /**
- * Removes journals of backups that Barman no longer has: nobody will go on with them.
- * @throws LocalStateError
+ * Removes what nobody will go on with: journals and open uploads of backups that Barman no longer has, and uploads that
+ * nothing was added to for `transfer.abandonAfter`. Only what this installation has noted; uploads of others are theirs.
+ * @throws LocalStateError, errors of the store as they are
  */
-export async function removeVanishedJournals(
-  {stateDirectory, server}: Pick<ServerContext, 'stateDirectory' | 'server'>, catalog: BarmanCatalog,
-): Promise<void> {
+export async function removeStaleJournals(context: ServerContext, catalog: BarmanCatalog): Promise<void> {
+  const {stateDirectory, server, store, clock, abandonAfterMs, progress} = context
   const directory = journalDirectory(stateDirectory, server.name)
-  let names: string[]
-  try {
-    names = await readdir(directory)
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return
-    throw localStateErrorOf(error, `cannot read the journals in ${directory}`)
-  }
   const present = new Set<string>(catalog.backups.map(({id}) => id))
-  for (const name of names) {
-    const id = /^(\d{8}T\d{6})\.jsonl/.exec(name)?.[1]
-    if (id !== undefined && !present.has(id)) await removeJournal(directory, id)
+  const onlyBefore = new Date(clock.now().getTime() - abandonAfterMs)
+  for (const id of await listBackupIds(directory)) {
+    const isGone = !present.has(id)
+    const keys = await giveUpUploads(store, uploadsDirectory(directory, id), isGone ? undefined : onlyBefore)
+    if (keys.length > 0) {
+      progress.event('uploads given up', {
+        backup: id, count: keys.length, reason: isGone ? 'Barman has deleted the backup' : 'nothing was added for transfer.abandonAfter',
+      })
+    }
+    if (isGone) await removeJournal(directory, id)
+  }
+}
+
+/** Backups of which anything is noted here. */
+async function listBackupIds(directory: string): Promise<Set<string>> {
+  try {
+    const names = await readdir(directory)
+    return new Set(names.flatMap((name) => /^(\d{8}T\d{6})\./.exec(name)?.[1] ?? []))
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return new Set()
+    throw localStateErrorOf(error, `cannot read the journals in ${directory}`)
   }
 }

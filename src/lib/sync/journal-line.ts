@@ -2,17 +2,36 @@
 import {createReadStream} from 'node:fs'
 import {access} from 'node:fs/promises'
 import {createInterface} from 'node:readline'
-import {formatManifestEntry, parseManifestLine, type ManifestEntry} from '../archive/manifest.ts'
+import type {ManifestEntry, ManifestObject} from '../archive/manifest.ts'
+import {formatManifestEntry, formatManifestObject, parseManifestLine} from '../archive/manifest-line.ts'
 import {LineFile} from '../local/line-file.ts'
 import type {LocalStat} from './local-stat.ts'
 
 /** So many lines may be lost when the process is killed: their files are sent again. */
 export const UNFLUSHED_LINES = 16
 
+/** Where an entry of layout compact is stored: in a pack, or in an object of its own or of an earlier backup. */
+export interface StoredIn {
+  /** Number of the pack. */
+  readonly pack?: number
+  readonly object?: ManifestObject
+  /** The backup through whose manifest an earlier backup's object is referred to. */
+  readonly voucher?: string
+}
+
 /** An entry of the backup's tree, and its file as it was when it was sent. */
 export interface JournalLine {
   readonly entry: ManifestEntry
   readonly local: LocalStat
+  /** Left out where the entry says it all: layout mirror, special files. */
+  readonly stored?: StoredIn
+}
+
+/** The object that holds a file of its own: as noted, or, stored as it is, what the entry says. Undefined for what is in a pack. */
+export function objectOfLine({entry, stored}: JournalLine): ManifestObject | undefined {
+  if (stored?.object) return stored.object
+  if (entry.type !== 'file' || stored?.pack !== undefined) return undefined
+  return {key: entry.object, sizeBytes: entry.sizeBytes, crc32c: entry.crc32c, sha256: entry.sha256}
 }
 
 /** What a journal is bound to; a journal of anything else is not used. Compared as a whole. */
@@ -80,7 +99,8 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
-function formatBinding(binding: JournalBinding): string {
+/** The first line of every file of a journal. */
+export function formatBinding(binding: JournalBinding): string {
   return asAscii(JSON.stringify({format: 'barmans3-journal', version: 1, ...binding}))
 }
 
@@ -89,28 +109,44 @@ function asAscii(json: string): string {
   return json.replace(/[\u007f-\uffff]/g, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
-function formatLine({entry, local}: JournalLine): string {
+function formatLine({entry, local, stored}: JournalLine): string {
   const numbers = [local.device, local.inode, local.sizeBytes, local.mtimeNs, local.ctimeNs, local.linkCount].join(',')
   // The closing `;` shows that the last number is whole, should the line be cut there.
-  return `${asAscii(formatManifestEntry(entry).trimEnd())}\t${numbers};\n`
+  return `${asAscii(formatManifestEntry(entry).trimEnd())}\t${formatStored(stored)}${numbers};\n`
+}
+
+function formatStored(stored: StoredIn | undefined): string {
+  if (!stored) return ''
+  const {pack, object, voucher} = stored
+  return `${pack ?? ''}\t${voucher ?? ''}\t${object ? asAscii(formatManifestObject(object).trimEnd()) : ''}\t`
 }
 
 function parseLine(text: string): JournalLine | undefined {
-  const tab = text.lastIndexOf('\t')
-  const numbers = text.slice(tab + 1, -1).split(',')
-  if (tab < 0 || !text.endsWith(';') || numbers.length !== 6 || !numbers.every((number) => /^-?\d+$/.test(number))) return undefined
+  const columns = text.split('\t')
+  const numbers = columns.at(-1)?.slice(0, -1).split(',') ?? []
+  if (!text.endsWith(';') || numbers.length !== 6 || !numbers.every((number) => /^-?\d+$/.test(number))) return undefined
+  if (columns.length !== 2 && columns.length !== 5) return undefined
   try {
-    const line = parseManifestLine(text.slice(0, tab))
+    const line = parseManifestLine(columns[0]!)
     if (line.line !== 'entry') return undefined
     const [device = '0', inode = '0', sizeBytes = '0', mtimeNs = '0', ctimeNs = '0', linkCount = '0'] = numbers
-    return {
-      entry: line.entry,
-      local: {
-        device: BigInt(device), inode: BigInt(inode), sizeBytes: Number(sizeBytes), mtimeNs: BigInt(mtimeNs),
-        ctimeNs: BigInt(ctimeNs), linkCount: Number(linkCount),
-      },
+    const local = {
+      device: BigInt(device), inode: BigInt(inode), sizeBytes: Number(sizeBytes), mtimeNs: BigInt(mtimeNs),
+      ctimeNs: BigInt(ctimeNs), linkCount: Number(linkCount),
     }
+    return columns.length === 2 ? {entry: line.entry, local} : {entry: line.entry, local, stored: parseStored(columns)}
   } catch {
     return undefined
+  }
+}
+
+/** @throws when it is none */
+function parseStored([, pack = '', voucher = '', object = '']: readonly string[]): StoredIn {
+  const line = object === '' ? undefined : parseManifestLine(object)
+  if (line && line.line !== 'object') throw new TypeError('no object')
+  return {
+    ...(pack === '' ? {} : {pack: Number(pack)}),
+    ...(voucher === '' ? {} : {voucher}),
+    ...(line ? {object: line.object} : {}),
   }
 }

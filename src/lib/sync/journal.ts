@@ -9,6 +9,7 @@ import {join} from 'node:path'
 import {ensureDirectory, localStateErrorOf} from '../local/durable-file.ts'
 import {fileNameForServer} from '../local/server-file-name.ts'
 import {exists, JournalFile, readJournal, type JournalBinding, type JournalLine} from './journal-line.ts'
+import {PackNotes, removePackNotes} from './pack-notes.ts'
 import {byPath, removeSentNotes, SentNotes} from './sent-notes.ts'
 
 /** Directory of the journals of one server. */
@@ -28,6 +29,7 @@ export async function removeJournal(directory: string, backupId: string): Promis
   try {
     for (const path of [journalPath, newPath, mergePath]) await rm(path(directory, backupId), {force: true})
     await removeSentNotes(sentPath(directory, backupId))
+    await removePackNotes(packsPath(directory, backupId))
   } catch (error) {
     throw localStateErrorOf(error, `cannot remove the journal of ${backupId} in ${directory}`)
   }
@@ -45,24 +47,39 @@ function sentPath(directory: string, backupId: string): string {
   return `${journalPath(directory, backupId)}.sent`
 }
 
+function packsPath(directory: string, backupId: string): string {
+  return `${journalPath(directory, backupId)}.packs`
+}
+
 /** Writes a journal anew while the old one is still read; `finish` puts it in the old one's place. */
 export class JournalWriter {
   readonly directory: string
   readonly backupId: string
   readonly binding: JournalBinding
+  /** The packs that are stored. */
+  readonly packs: PackNotes
   readonly #file: JournalFile
   readonly #notes: SentNotes
   readonly #earlier: Lookahead
   /** Earlier lines that were asked for and of which nothing has been written yet: as many as the walk is ahead. */
   #asked: JournalLine[] = []
 
-  private constructor(directory: string, backupId: string, binding: JournalBinding, file: JournalFile, earlier: Lookahead) {
+  private constructor(
+    directory: string, backupId: string, binding: JournalBinding, {file, earlier, packs}: {file: JournalFile; earlier: Lookahead; packs: PackNotes},
+  ) {
     this.directory = directory
+    this.packs = packs
     this.backupId = backupId
     this.binding = binding
     this.#file = file
     this.#notes = new SentNotes(sentPath(directory, backupId), binding)
     this.#earlier = earlier
+  }
+
+  /** Makes sure that journals can be written, and returns their directory. @throws LocalStateError */
+  static async prepare(directory: string): Promise<string> {
+    await ensureDirectory(directory)
+    return directory
   }
 
   /**
@@ -76,7 +93,8 @@ export class JournalWriter {
       await removeSentNotes(sentPath(directory, backupId))
       const file = await JournalFile.create(newPath(directory, backupId), binding)
       const earlier = new Lookahead(readJournal(journalPath(directory, backupId), binding))
-      return new JournalWriter(directory, backupId, binding, file, earlier)
+      const packs = await PackNotes.open(packsPath(directory, backupId), binding)
+      return new JournalWriter(directory, backupId, binding, {file, earlier, packs})
     } catch (error) {
       throw writeError(error, directory, backupId)
     }
@@ -89,10 +107,13 @@ export class JournalWriter {
     return line
   }
 
-  /** Notes at once that a file was sent, which `append` adds when all those before it are done. May be called in any order. */
-  async noteSent(line: JournalLine): Promise<void> {
+  /**
+   * Notes that a file was sent, which `append` adds when all those before it are done. May be called in any order. With
+   * `isDear` it is written at once: to send it again would cost more than the writing.
+   */
+  async noteSent(line: JournalLine, {isDear = false} = {}): Promise<void> {
     try {
-      await this.#notes.add(line)
+      await this.#notes.add(line, {isDear})
     } catch (error) {
       throw writeError(error, this.directory, this.backupId)
     }
@@ -126,6 +147,7 @@ export class JournalWriter {
         await this.#file.close()
       } finally {
         await this.#notes.close()
+        await this.packs.close()
       }
       await rename(newPath(this.directory, this.backupId), journalPath(this.directory, this.backupId))
       await removeSentNotes(sentPath(this.directory, this.backupId))

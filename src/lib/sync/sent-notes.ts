@@ -22,11 +22,14 @@ export class SentNotes {
     this.#binding = binding
   }
 
-  /** Notes a line. It is written only if the journal does not have it soon, so that copies in order cost nothing. */
-  async add(line: JournalLine): Promise<void> {
+  /**
+   * Notes a line. It is written only if the journal does not have it soon, so that copies in order cost nothing; with
+   * `isDear` at once.
+   */
+  async add(line: JournalLine, {isDear = false} = {}): Promise<void> {
     this.#waiting.set(line.entry.path, line)
     this.#fresh.push(line)
-    if (this.#fresh.length < UNFLUSHED_LINES) return
+    if (!isDear && this.#fresh.length < UNFLUSHED_LINES) return
     const lines = this.#fresh.filter(({entry}) => this.#waiting.has(entry.path))
     this.#fresh = []
     if (lines.length > 0) await this.#inTurn(async () => await this.#write(lines))

@@ -1,10 +1,12 @@
 import type {ArchiveKeys} from '../archive/keys.ts'
 import type {Writer} from '../archive/backup-record.ts'
+import type {BackupLayout} from '../archive/manifest.ts'
 import type {BarmanServer} from '../barman/server-directories.ts'
 import type {Clock} from '../clock.ts'
 import type {Progress} from '../progress.ts'
 import type {ObjectStore} from '../store/object-store.ts'
 import type {BodyPool} from './body-pool.ts'
+import type {HashPool} from './hash-pool.ts'
 
 /** Everything the work on one server needs. Made by `cli/wiring.ts`, in tests by hand. */
 export interface ServerContext {
@@ -20,7 +22,7 @@ export interface ServerContext {
   readonly partSizeBytes: number
   /** How base backups are stored. */
   readonly base: {
-    readonly layout: 'mirror' | 'compact'
+    readonly layout: BackupLayout
     readonly compression: 'zstd' | 'none'
     readonly compressionLevel: number
     /** Nothing of a backup whose record is older is referred to; 0: nothing at all is. */
@@ -28,7 +30,11 @@ export interface ServerContext {
   }
   /** An upload nobody went on with for so long is given up. */
   readonly abandonAfterMs: number
+  /** Memory of request bodies. */
   readonly pool: BodyPool
+  /** Memory of content that is being compressed. */
+  readonly frames: BodyPool
+  readonly hashes: HashPool
   readonly clock: Clock
   readonly progress: Progress
   readonly signal: AbortSignal
@@ -49,3 +55,6 @@ export interface ItemProblem {
  * 16 MiB are under way, which fills any line, and the whole process stays below 300 MiB.
  */
 export const MAX_BODY_BYTES = 64 * 1024 * 1024
+
+/** Of content being compressed, beside the bodies: two frames at a time, which keeps two processors busy. */
+export const MAX_FRAME_BYTES = 40 * 1024 * 1024

@@ -8,7 +8,8 @@ import {forEachConcurrently} from './concurrency.ts'
 import {LocalFileError} from './file-errors.ts'
 import {guardSystemId, type GuardedIdentity} from './remote-identity.ts'
 import type {ServerContext} from './server-context.ts'
-import {digestFile, uploadFile} from './upload.ts'
+import {digestFile} from './open-file.ts'
+import {uploadFile} from './upload.ts'
 import {checkSameContent, readHead} from './wal-compare.ts'
 import {NeededWal} from './wal-needed.ts'
 import {WalNotes} from './wal-notes.ts'
@@ -187,10 +188,10 @@ class WalSync {
   }
 
   async #upload(wal: LocalWal): Promise<void> {
-    const {store, keys, pool, partSizeBytes, signal, progress} = this.#context
+    const {store, keys, pool, hashes, partSizeBytes, signal, progress} = this.#context
     const key = keys.wal(wal.relativePath)
     const uploaded = await uploadFile(
-      {store, pool, partSizeBytes, signal, onBytes: (bytes) => progress.advance({bytes})},
+      {store, pool, hashes, partSizeBytes, signal, onBytes: (bytes) => progress.advance({bytes})},
       {
         path: wal.path, shownPath: wal.path, key, kind: 'wal', singlePutBytes: SINGLE_PUT_BYTES, ifAbsent: true, expected: wal.local,
         inspect: (head, sizeBytes) => this.#inspect(wal, head, sizeBytes),
@@ -224,11 +225,11 @@ class WalSync {
 
   /** The listed object has another size, or the file was touched after it was stored: its content decides. */
   async #compare(wal: LocalWal): Promise<void> {
-    const {pool, partSizeBytes, signal} = this.#context
+    const {pool, hashes, partSizeBytes, signal} = this.#context
     let isEqual = false
     try {
       this.#inspect(wal, await readHead(wal), wal.local.sizeBytes)
-      await this.#compareWith(wal, await digestFile({pool, partSizeBytes, signal}, {path: wal.path, shownPath: wal.path, expected: wal.local}))
+      await this.#compareWith(wal, await digestFile({pool, hashes, partSizeBytes, signal}, {path: wal.path, shownPath: wal.path, expected: wal.local}))
       isEqual = true
     } finally {
       this.#notes?.add(wal.relativePath, wal.local.ctimeNs, isEqual)

@@ -2,9 +2,8 @@ import {expect} from 'chai'
 import {backupPathFromText} from '../../../src/lib/archive/backup-path.ts'
 import {parseBackupRecord, formatBackupRecord, type BackupRecord} from '../../../src/lib/archive/backup-record.ts'
 import {ArchiveKeys, classifyRelativeKey, escapeKeyPath} from '../../../src/lib/archive/keys.ts'
-import {
-  formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, parseManifestLine, type ManifestEntry,
-} from '../../../src/lib/archive/manifest.ts'
+import type {ManifestEntry} from '../../../src/lib/archive/manifest.ts'
+import {formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, parseManifestLine} from '../../../src/lib/archive/manifest-line.ts'
 import {formatStartedMarker, formatTombstone} from '../../../src/lib/archive/markers.ts'
 import {parseBlocks, readPage} from '../../support/doc-pages.ts'
 

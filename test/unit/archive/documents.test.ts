@@ -3,10 +3,8 @@ import fc from 'fast-check'
 import {backupPathFromBytes, type BackupPath} from '../../../src/lib/archive/backup-path.ts'
 import {formatBackupRecord, parseBackupRecord, type BackupRecord} from '../../../src/lib/archive/backup-record.ts'
 import {remoteBackupState, type RemoteBackupState} from '../../../src/lib/archive/backup-state.ts'
-import {
-  countLine, EMPTY_COUNTS, formatCrc32c, formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, parseCrc32c, parseManifestLine,
-  type ManifestEntry,
-} from '../../../src/lib/archive/manifest.ts'
+import {countEntry, countObject, EMPTY_COUNTS, type ManifestEntry} from '../../../src/lib/archive/manifest.ts'
+import {formatCrc32c, formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, parseCrc32c, parseManifestLine} from '../../../src/lib/archive/manifest-line.ts'
 import {formatStartedMarker, formatTombstone, parseStartedMarker, parseTombstone} from '../../../src/lib/archive/markers.ts'
 import {judgeRestorable, requiredSegments} from '../../../src/lib/archive/recoverability.ts'
 import {ConflictError} from '../../../src/lib/errors.ts'
@@ -113,11 +111,12 @@ describe('the manifest', () => {
   it('header, objects and end come back, and count', () => {
     const header = {server: 'pg', backupId: ID, layout: 'mirror' as const}
     expect(parseManifestLine(formatManifestHeader(header))).to.deep.equal({line: 'header', ...header})
-    const object = {key: 'base/x', sizeBytes: 3, crc32c: 0xe3069283, sha256: 'b'.repeat(64)}
+    const object = {key: `base/${ID}/x`, sizeBytes: 3, crc32c: 0xe3069283, sha256: 'b'.repeat(64)}
     expect(parseManifestLine(formatManifestObject(object))).to.deep.equal({line: 'object', object})
     const file: ManifestEntry = {type: 'file', path: 'x' as BackupPath, mode: 0o600, mtimeNs: 0n, ...object, object: 'base/x'}
-    const counts = [file, object].reduce(countLine, EMPTY_COUNTS)
+    const counts = countObject(countEntry(EMPTY_COUNTS, file), object, ID)
     expect(counts).to.deep.equal({...EMPTY_COUNTS, files: 1, objects: 1, sourceBytes: 3, storedBytes: 3})
+    expect(countObject(EMPTY_COUNTS, object, '20261102T020000')).to.deep.equal({...EMPTY_COUNTS, referencedObjects: 1, referencedBytes: 3})
     expect(parseManifestLine(formatManifestEnd(counts))).to.deep.equal({line: 'end', ...counts})
   })
 

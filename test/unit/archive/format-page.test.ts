@@ -1,9 +1,7 @@
 import {readFileSync} from 'node:fs'
 import {expect} from 'chai'
 import {formatBackupRecord, parseBackupRecord} from '../../../src/lib/archive/backup-record.ts'
-import {
-  formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, parseManifestLine, type ManifestLine,
-} from '../../../src/lib/archive/manifest.ts'
+import {formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, parseManifestLine, type ManifestLine} from '../../../src/lib/archive/manifest-line.ts'
 import {parseBlocks, readPage} from '../../support/doc-pages.ts'
 
 const page = readPage('docs/reference/archive-format.md')

@@ -77,8 +77,10 @@ describe('what happens while a backup is copied', () => {
 
   it("Barman's own manifest comes after the hook: it is copied too", async () => {
     const setting = use()
-    rmSync(join(setting.tree.baseDirectory, ID, 'data/backup_manifest'), {force: true})
-    const result = await during(setting, () => writeFileSync(join(setting.tree.baseDirectory, ID, 'data/backup_manifest'), '{}'))
+    const path = join(setting.tree.baseDirectory, ID, 'data/backup_manifest')
+    const text = readFileSync(path)
+    rmSync(path)
+    const result = await during(setting, () => writeFileSync(path, text))
     expect(result.exitCode).to.equal(0)
     expect(readManifest(setting).map(({path}) => String(path))).to.include('data/backup_manifest')
   })

@@ -179,6 +179,7 @@ describe('base sync', () => {
       const {createMemoryStore} = await source('lib/store/memory.ts')
       const {ArchiveKeys} = await source('lib/archive/keys.ts')
       const {BodyPool} = await source('lib/sync/body-pool.ts')
+      const {HashPool} = await source('lib/sync/hash-pool.ts')
       const {syncBase} = await source('lib/sync/base-sync.ts')
       const {listBase} = await source('lib/sync/base-list.ts')
       const {serverFromDirectories} = await source('lib/barman/server-directories.ts')
@@ -194,7 +195,8 @@ describe('base sync', () => {
       const context = {
         server: serverFromDirectories('pg', {directory: ${JSON.stringify(setting.tree.serverDirectory)}}), store, keys: new ArchiveKeys({prefix: 'p', server: 'pg'}),
         archiveUri: 's3://b/p', writer: {id: 'w', host: 'h'}, stateDirectory: ${JSON.stringify(setting.stateDirectory)}, concurrency: 4, partSizeBytes: 5e6,
-        pool: new BodyPool(6e7), clock: systemClock, progress: {...silentProgress, fail: (message) => failures.push(message)}, signal: new AbortController().signal,
+        pool: new BodyPool(6e7), frames: new BodyPool(4e7), hashes: new HashPool(1), clock: systemClock, abandonAfterMs: 1e9,
+        base: {layout: 'mirror', compression: 'zstd', compressionLevel: 3, maxReferenceAgeMs: 1e9}, progress: {...silentProgress, fail: (message) => failures.push(message)}, signal: new AbortController().signal,
       }
       const options = {queue: undefined, backupIds: undefined, scan: true, again: false, adopt: false, isDryRun: false}
       const first = await syncBase(context, options)

@@ -9,6 +9,8 @@ import {createMemoryStore} from '../../../src/lib/store/memory.ts'
 import type {ObjectStore} from '../../../src/lib/store/object-store.ts'
 import {BodyPool} from '../../../src/lib/sync/body-pool.ts'
 import {checkTreeUnchanged} from '../../../src/lib/sync/end-check.ts'
+import {HashPool} from '../../../src/lib/sync/hash-pool.ts'
+import {objectsOf} from '../../../src/lib/sync/manifest-upload.ts'
 import {LocalFileError} from '../../../src/lib/sync/file-errors.ts'
 import type {JournalLine} from '../../../src/lib/sync/journal-line.ts'
 import {compareListing} from '../../../src/lib/sync/listing-check.ts'
@@ -17,7 +19,7 @@ import {localPath, walkBackupTree} from '../../../src/lib/sync/tree-walk.ts'
 import {startModule} from '../../support/child.ts'
 import {useTemporaryDirectory} from '../../support/temporary-directory.ts'
 
-const deps = {pool: new BodyPool(1024 ** 2), partSizeBytes: 1024, signal: new AbortController().signal}
+const deps = {hashes: new HashPool(1), pool: new BodyPool(1024 ** 2), partSizeBytes: 1024, signal: new AbortController().signal}
 
 /** The tree as a copy of it would have journaled it. */
 async function copyOf(root: string): Promise<JournalLine[]> {
@@ -154,7 +156,7 @@ describe('the listing compared with what was copied', () => {
       for (const [name, sizeBytes] of listed) yield {key: `${keys.dataPrefix(ID)}${name}`, sizeBytes, lastModified: new Date(0)}
     }} as unknown as ObjectStore
     const context = {store, keys, signal: new AbortController().signal} as ServerContext
-    return await compareListing(context, ID, () => replay([{entry: {type: 'directory'} as ManifestEntry, local}, ...copied]), keysInMemory)
+    return await compareListing(context, ID, () => objectsOf({packs: [], lines: () => replay([{entry: {type: 'directory'} as ManifestEntry, local}, ...copied])}), keysInMemory)
   }
 
   const whole = names.map((name) => [name, 3] as const)

@@ -8,7 +8,10 @@ import {createMemoryStore, type MemoryStore} from '../../../src/lib/store/memory
 import type {ObjectKey, ObjectStore} from '../../../src/lib/store/object-store.ts'
 import {BodyPool} from '../../../src/lib/sync/body-pool.ts'
 import {LocalFileError} from '../../../src/lib/sync/file-errors.ts'
-import {digestFile, planPartSize, uploadFile, type UploadRequest} from '../../../src/lib/sync/upload.ts'
+import {HashPool} from '../../../src/lib/sync/hash-pool.ts'
+import {digestFile} from '../../../src/lib/sync/open-file.ts'
+import {planPartSize} from '../../../src/lib/sync/part-sender.ts'
+import {uploadFile, type UploadRequest} from '../../../src/lib/sync/upload.ts'
 import {watchStore} from '../../support/sync-setting.ts'
 import {useTemporaryDirectory} from '../../support/temporary-directory.ts'
 
@@ -16,6 +19,7 @@ const KEY = 'p/pg/base/x' as ObjectKey
 const MIB = 1024 ** 2
 const PART = MIB
 const GIB = 1024 ** 3
+const hashes = new HashPool(1)
 
 describe('sending one file', () => {
   const use = useTemporaryDirectory()
@@ -29,8 +33,8 @@ describe('sending one file', () => {
 
   async function send(request: Partial<UploadRequest> = {}, through: ObjectStore = store) {
     return await uploadFile(
-      {store: through, pool: new BodyPool(10 * PART), partSizeBytes: PART, signal: abort.signal},
-      {path: path(), shownPath: 'file', key: KEY, kind: 'base', singlePutBytes: PART, digest: true, ...request},
+      {store: through, pool: new BodyPool(10 * PART), hashes, partSizeBytes: PART, signal: abort.signal},
+      {path: path(), shownPath: 'file', key: KEY, kind: 'base', singlePutBytes: PART, ...request},
     )
   }
 
@@ -39,7 +43,7 @@ describe('sending one file', () => {
   }
 
   for (const sizeBytes of [0, 1, PART - 1, PART, PART + 1, 3 * PART, 3 * PART + 17]) {
-    it(`${sizeBytes} bytes arrive as they are, with CRC32C, SHA-256 and mtime`, async () => {
+    it(`${sizeBytes} bytes arrive as they are, with CRC32C and mtime, and are digested`, async () => {
       const body = randomBytes(sizeBytes)
       writeFileSync(path(), body)
       execFileSync('touch', ['-d', '2026-11-01 02:00:00.000000789 UTC', path()])
@@ -47,10 +51,10 @@ describe('sending one file', () => {
       const stored = store.objects.get(KEY)!
       expect(stored.body.equals(body)).to.equal(true)
       expect(uploaded).to.deep.include({outcome: 'stored', sizeBytes, crc32c: crc32c(body)})
-      expect(uploaded.sha256).to.equal(execFileSync('sha256sum', [path()], {encoding: 'utf8'}).slice(0, 64))
+      const sha256 = execFileSync('sha256sum', [path()], {encoding: 'utf8'}).slice(0, 64)
       expect(stored.metadata).to.deep.equal({mtime: '1793498400.000000789'})
-      expect(await digestFile({pool: new BodyPool(PART), partSizeBytes: PART, signal: abort.signal}, {path: path(), shownPath: 'file'})).to.deep.include({
-        sizeBytes, crc32c: uploaded.crc32c, sha256: uploaded.sha256,
+      expect(await digestFile({pool: new BodyPool(PART), hashes, partSizeBytes: PART, signal: abort.signal}, {path: path(), shownPath: 'file'})).to.deep.include({
+        sizeBytes, crc32c: uploaded.crc32c, sha256,
       })
       expect(store.uploads.size).to.equal(0)
     })
@@ -90,7 +94,7 @@ describe('sending one file', () => {
 
     it('one that another file has replaced since the walk', async () => {
       writeFileSync(path(), 'one')
-      const {local} = await digestFile({pool: new BodyPool(PART), partSizeBytes: PART, signal: abort.signal}, {path: path(), shownPath: 'file'})
+      const {local} = await digestFile({pool: new BodyPool(PART), hashes, partSizeBytes: PART, signal: abort.signal}, {path: path(), shownPath: 'file'})
       writeFileSync(`${path()}.new`, 'two')
       renameSync(`${path()}.new`, path())
       expect(await fault(send({expected: local}))).to.equal('changed')
@@ -190,7 +194,7 @@ describe('sending one file', () => {
       const through = watchStore(store, {before: ({method, args}) => {
         if (method === 'uploadPart' && args[2] === failing) throw new Error('no')
       }})
-      await fault(uploadFile({store: through, pool, partSizeBytes: PART, signal: abort.signal}, {path: path(), shownPath: 'file', key: KEY, kind: 'base', singlePutBytes: PART}))
+      await fault(uploadFile({store: through, pool, hashes, partSizeBytes: PART, signal: abort.signal}, {path: path(), shownPath: 'file', key: KEY, kind: 'base', singlePutBytes: PART}))
     }
     // Only a pool that has everything back hands out all of it at once.
     expect((await pool.take(2 * PART, AbortSignal.timeout(500))).length).to.equal(2 * PART)

@@ -27,6 +27,7 @@ export function toStoreError(error: unknown, context: RequestContext): Error {
       storeCode: error.code,
       scope: verdict.scope,
       hint: verdict.hint,
+      isPassing: verdict.isPassing ?? false,
       cause: error,
     })
   }

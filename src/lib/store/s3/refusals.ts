@@ -16,6 +16,8 @@ export interface Verdict {
   readonly says: string
   readonly scope: 'request' | 'run'
   readonly hint: string
+  /** The store itself failed, and may work later. */
+  readonly isPassing?: boolean
 }
 
 const CHECK_KEYS =
@@ -137,6 +139,7 @@ export function verdictOn(answer: StoreAnswer, context: RequestContext): Verdict
       says: `the store answered ${answer.code} (HTTP ${answer.status}) each time it was asked`,
       scope: context.isOutOfService ? 'run' : 'request',
       hint: 'run again later; what is stored so far is safe',
+      isPassing: true,
     }
   }
 

@@ -1,0 +1,161 @@
+import {crc32c} from '@node-rs/crc32'
+import {InterruptedError, StoreRefusedError, StoreUnreachableError} from '../errors.ts'
+import {combineCrc32c} from '../store/checksum.ts'
+import type {ObjectKey, ObjectKind, ObjectStore, UploadedPart} from '../store/object-store.ts'
+import type {BodyPool} from './body-pool.ts'
+import type {UploadJournal} from './upload-journal.ts'
+
+const MEBIBYTE = 1024 * 1024
+
+export interface PartSenderDeps {
+  readonly store: ObjectStore
+  readonly pool: BodyPool
+  readonly signal: AbortSignal
+  /** Told the bytes of every part that the store has. */
+  readonly onBytes?: (bytes: number) => void
+}
+
+export interface PartTarget {
+  readonly key: ObjectKey
+  readonly kind: ObjectKind
+  readonly metadata: Readonly<Record<string, string>>
+  /** Where the upload is noted so that another run can go on with it; without one it is aborted when it fails. */
+  readonly journal?: UploadJournal | undefined
+}
+
+/** What was sent before is not what would be sent now: the upload has to begin anew. */
+export class StaleUploadError extends Error {}
+
+/**
+ * Sends one object in parts, several at a time, and never one that an earlier run has sent. The parts come in order; each
+ * body is a buffer of the pool and is given back when nothing reads it any more.
+ */
+export class PartSender {
+  readonly #deps: PartSenderDeps
+  readonly #target: PartTarget
+  readonly #uploadId: string
+  readonly #failed = new AbortController()
+  readonly #signal: AbortSignal
+  readonly #parts: Promise<UploadedPart>[] = []
+  #sizeBytes = 0
+  #crc32c = 0
+
+  private constructor(deps: PartSenderDeps, target: PartTarget, uploadId: string) {
+    this.#deps = deps
+    this.#target = target
+    this.#uploadId = uploadId
+    this.#signal = AbortSignal.any([deps.signal, this.#failed.signal])
+  }
+
+  /** Begins an upload, or goes on with the one in the journal. */
+  static async open(deps: PartSenderDeps, target: PartTarget): Promise<PartSender> {
+    const {store, signal} = deps
+    const {key, kind, metadata, journal} = target
+    if (journal?.uploadId !== undefined) return new PartSender(deps, target, journal.uploadId)
+    await journal?.begin()
+    const uploadId = await store.createUpload(key, {kind, metadata, signal})
+    await journal?.noteUpload(uploadId)
+    return new PartSender(deps, target, uploadId)
+  }
+
+  /** Aborted when the run is, or when a part of this upload failed. */
+  get signal(): AbortSignal {
+    return this.#signal
+  }
+
+  /**
+   * Takes over `body` as the next part and sends it in the background.
+   * @param alongside something else that reads the body and must end before it is given back
+   */
+  add(body: Buffer, alongside: Promise<void> = Promise.resolve()): void {
+    const sum = crc32c(body)
+    this.#crc32c = combineCrc32c(this.#crc32c, sum, body.length)
+    this.#sizeBytes += body.length
+    const part = this.#send(this.#parts.length + 1, body, sum, alongside)
+    part.catch((error: unknown) => this.#failed.abort(error))
+    this.#parts.push(part)
+  }
+
+  async #send(partNumber: number, body: Buffer, sum: number, alongside: Promise<void>): Promise<UploadedPart> {
+    const {store, pool} = this.#deps
+    const {key, journal} = this.#target
+    let isReusable = false
+    try {
+      const earlier = journal?.part(partNumber)
+      if (earlier && (earlier.sizeBytes !== body.length || earlier.crc32c !== sum)) throw new StaleUploadError(`part ${partNumber} of "${key}"`)
+      const part = earlier ?? (await store.uploadPart(key, this.#uploadId, partNumber, body, {crc32c: sum, signal: this.#signal}))
+      if (!earlier) await journal?.notePart(part)
+      this.#deps.onBytes?.(body.length)
+      isReusable = true
+      return part
+    } finally {
+      await alongside.catch(() => undefined)
+      // After a failure the SDK's socket may still be reading from the body.
+      pool.give(body, {isReusable})
+    }
+  }
+
+  /** Waits for all parts. @throws what the first failed part threw */
+  async settle(): Promise<void> {
+    await Promise.all(this.#parts)
+  }
+
+  /** Puts the parts together, after `settle`. */
+  async complete(): Promise<{sizeBytes: number; crc32c: number}> {
+    const {store, signal} = this.#deps
+    const whole = {sizeBytes: this.#sizeBytes, crc32c: this.#crc32c}
+    await store.completeUpload(this.#target.key, this.#uploadId, await Promise.all(this.#parts), whole, {signal})
+    await this.#target.journal?.remove()
+    return whole
+  }
+
+  /**
+   * Ends an upload that failed by `error`: parts under way end first, or they would outlive it. What another run can go
+   * on with is left open, everything else is aborted in the store.
+   * @returns the error that stands behind it all
+   */
+  async fail(error: unknown): Promise<unknown> {
+    const {key, journal} = this.#target
+    const cause: unknown = this.#failed.signal.aborted ? this.#failed.signal.reason : error
+    this.#failed.abort(error)
+    await Promise.allSettled(this.#parts)
+    if (journal && isPassing(cause)) {
+      await journal.close()
+      return cause
+    }
+    await abortQuietly(this.#deps.store, key, this.#uploadId)
+    await journal?.remove()
+    return cause
+  }
+}
+
+/** Whether the next run can expect to go on where this one was stopped (design: a signal or passing fault). */
+function isPassing(error: unknown): boolean {
+  if (error instanceof InterruptedError || error instanceof StoreUnreachableError) return true
+  return error instanceof StoreRefusedError && (error.scope === 'run' || error.isPassing)
+}
+
+/** The error that made us abort matters more than one of the abort itself; the bucket's lifecycle rule is the net below. */
+async function abortQuietly(store: ObjectStore, key: ObjectKey, uploadId: string): Promise<void> {
+  try {
+    await store.abortUpload(key, uploadId)
+  } catch {
+    // Reported by the error under way: the store does not answer or refuses.
+  }
+}
+
+/**
+ * Size of the parts of an object: as configured, but large enough for the store's limit of parts, in whole MiB.
+ * @param sizeBytes of the whole object, or the most it can become
+ */
+export function planPartSize(sizeBytes: number, configuredBytes: number, limits: ObjectStore['limits']): number {
+  const needed = Math.ceil(sizeBytes / limits.maxParts / MEBIBYTE) * MEBIBYTE
+  return Math.min(Math.max(configuredBytes, needed, limits.minPartBytes), limits.maxPartBytes)
+}
+
+/** Modification time as rclone writes it: seconds with nanoseconds. */
+export function mtimeMetadata(mtimeNs: bigint): Record<string, string> {
+  const sign = mtimeNs < 0n ? '-' : ''
+  const text = (mtimeNs < 0n ? -mtimeNs : mtimeNs).toString().padStart(10, '0')
+  return {mtime: `${sign}${text.slice(0, -9)}.${text.slice(-9)}`}
+}

@@ -1,0 +1,204 @@
+/**
+ * The journal of one multipart upload: JSON lines in the state directory, so that a run after a kill or a reboot sends
+ * only the parts that are missing. The key is written before the upload is begun: one that was begun and never noted is
+ * then found in the store by its exact key, and does not stay behind.
+ */
+import {createHash} from 'node:crypto'
+import {constants} from 'node:fs'
+import {open, readFile, rm, type FileHandle} from 'node:fs/promises'
+import {join} from 'node:path'
+import {errnoOf} from '../errors.ts'
+import {ensureDirectory, localStateErrorOf} from '../local/durable-file.ts'
+import {parseCrc32c, formatCrc32c} from '../archive/manifest-line.ts'
+import type {ObjectKey, UploadedPart} from '../store/object-store.ts'
+import {compareLocalStat, type LocalStat} from './local-stat.ts'
+
+const FORMAT = {format: 'barmans3-upload', version: 1}
+
+/** What an upload is bound to: the file as it was, and everything that decides its stored bytes. Compared as a whole. */
+export type UploadBinding = Readonly<Record<string, string | number>>
+
+/** Where the bytes of an upload come from. */
+export interface UploadSource {
+  readonly binding: UploadBinding
+  readonly local: LocalStat
+}
+
+/** What a journal on disk says, whoever reads it. */
+export interface JournaledUpload {
+  readonly path: string
+  readonly key: ObjectKey
+  readonly binding: UploadBinding
+  /** The file as it was when the upload was begun. */
+  readonly local: LocalStat
+  /** Undefined when the process ended between announcing and beginning it. */
+  readonly uploadId: string | undefined
+  readonly parts: ReadonlyMap<number, UploadedPart>
+}
+
+/** The journal file of the upload to `key`. */
+function journalFile(directory: string, key: ObjectKey): string {
+  return join(directory, `${createHash('sha256').update(key).digest('hex').slice(0, 40)}.jsonl`)
+}
+
+export class UploadJournal {
+  readonly key: ObjectKey
+  readonly #path: string
+  readonly #binding: UploadBinding
+  readonly #local: LocalStat
+  readonly #parts: Map<number, UploadedPart>
+  #uploadId: string | undefined
+  #file: FileHandle | undefined
+  #turn: Promise<void> = Promise.resolve()
+
+  private constructor(path: string, key: ObjectKey, {binding, local}: UploadSource, earlier: JournaledUpload | undefined) {
+    this.key = key
+    this.#path = path
+    this.#binding = binding
+    this.#local = local
+    this.#uploadId = earlier?.uploadId
+    this.#parts = new Map(earlier?.parts)
+  }
+
+  /**
+   * The journal for an upload.
+   * @returns with `stale` what an earlier run left for this key and this one cannot go on with: it must be given up
+   * @throws LocalStateError
+   */
+  static async open(directory: string, key: ObjectKey, source: UploadSource): Promise<{journal: UploadJournal; stale: JournaledUpload | undefined}> {
+    const path = journalFile(directory, key)
+    await ensureDirectory(directory)
+    const earlier = await readUploadJournal(path)
+    const isUsable = earlier?.uploadId !== undefined && earlier.key === key && isOfSource(earlier, source)
+    return {
+      journal: new UploadJournal(path, key, source, isUsable ? earlier : undefined),
+      stale: isUsable ? undefined : earlier,
+    }
+  }
+
+  get uploadId(): string | undefined {
+    return this.#uploadId
+  }
+
+  /** A part that is in the store already. */
+  part(partNumber: number): UploadedPart | undefined {
+    return this.#parts.get(partNumber)
+  }
+
+  /** Announces an upload that is about to be begun. */
+  async begin(): Promise<void> {
+    this.#parts.clear()
+    await this.#guard(async () => {
+      await this.#file?.close()
+      this.#file = await open(this.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o640)
+      await this.#append({...FORMAT, key: this.key, binding: this.#binding, local: formatLocal(this.#local)})
+    })
+  }
+
+  async noteUpload(uploadId: string): Promise<void> {
+    this.#uploadId = uploadId
+    await this.#guard(async () => await this.#append({uploadId}))
+  }
+
+  /** Notes a part that the store has; on disk, not only in memory, when this resolves. */
+  async notePart(part: UploadedPart): Promise<void> {
+    this.#parts.set(part.partNumber, part)
+    const {partNumber, sizeBytes, etag, crc32c} = part
+    await this.#guard(async () => await this.#append({partNumber, sizeBytes, etag, crc32c: formatCrc32c(crc32c)}))
+  }
+
+  /** Forgets the upload: it is complete, or given up. */
+  async remove(): Promise<void> {
+    await this.close()
+    this.#uploadId = undefined
+    this.#parts.clear()
+    await this.#guard(async () => await rm(this.#path, {force: true}))
+  }
+
+  async close(): Promise<void> {
+    await this.#guard(async () => {
+      await this.#file?.close()
+      this.#file = undefined
+    })
+  }
+
+  async #append(line: Record<string, unknown>): Promise<void> {
+    this.#file ??= await open(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW)
+    await this.#file.appendFile(`${JSON.stringify(line)}\n`)
+    await this.#file.datasync()
+  }
+
+  /** One after the other: parts end in any order. */
+  async #guard(work: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(work)
+    this.#turn = turn.catch(() => undefined)
+    try {
+      await turn
+    } catch (error) {
+      throw localStateErrorOf(error, `cannot write the journal of an upload, ${this.#path}`)
+    }
+  }
+}
+
+/**
+ * The journal at `path`, undefined when there is none or its first line cannot be understood. A torn last line is left out.
+ * @throws LocalStateError when it cannot be read
+ */
+export async function readUploadJournal(path: string): Promise<JournaledUpload | undefined> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw localStateErrorOf(error, `cannot read the journal of an upload, ${path}`)
+  }
+  const [head, ...lines] = text.split('\n').slice(0, -1).map(parseLine)
+  const local = parseLocal(head?.local)
+  if (head?.format !== FORMAT.format || head.version !== FORMAT.version || typeof head.key !== 'string' || !local) return undefined
+  let uploadId: string | undefined
+  const parts = new Map<number, UploadedPart>()
+  for (const line of lines) {
+    if (!line) break
+    if (typeof line.uploadId === 'string') uploadId = line.uploadId
+    const crc32c = parseCrc32c(line.crc32c)
+    const {partNumber, sizeBytes, etag} = line
+    if (typeof partNumber === 'number' && typeof sizeBytes === 'number' && typeof etag === 'string' && crc32c !== undefined) {
+      parts.set(partNumber, {partNumber, sizeBytes, etag, crc32c})
+    }
+  }
+  return {path, key: head.key as ObjectKey, binding: (head.binding ?? {}) as UploadBinding, local, uploadId, parts}
+}
+
+function parseLine(text: string): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Only of a file whose looks leave no doubt: no digest of what was sent is known yet that could settle one. Device numbers
+ * may change with a reboot.
+ */
+function isOfSource(earlier: JournaledUpload, {binding, local}: UploadSource): boolean {
+  return formatBinding(earlier.binding) === formatBinding(binding) && compareLocalStat(earlier.local, local, {ignoreDevice: true}) === 'same'
+}
+
+function formatLocal({inode, sizeBytes, mtimeNs, ctimeNs, linkCount}: LocalStat): string {
+  return [inode, sizeBytes, mtimeNs, ctimeNs, linkCount].join(',')
+}
+
+function parseLocal(text: unknown): LocalStat | undefined {
+  const numbers = typeof text === 'string' && /^\d+,\d+,-?\d+,-?\d+,\d+$/.test(text) ? text.split(',') : undefined
+  if (!numbers) return undefined
+  const [inode = '0', sizeBytes = '0', mtimeNs = '0', ctimeNs = '0', linkCount = '0'] = numbers
+  return {
+    device: 0n, inode: BigInt(inode), sizeBytes: Number(sizeBytes), mtimeNs: BigInt(mtimeNs), ctimeNs: BigInt(ctimeNs), linkCount: Number(linkCount),
+  }
+}
+
+function formatBinding(binding: UploadBinding): string {
+  return JSON.stringify(Object.entries(binding).sort(([left], [right]) => (left < right ? -1 : 1)))
+}
