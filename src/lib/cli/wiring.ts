@@ -13,9 +13,11 @@ import {readOrCreateWriterId} from '../local/writer-id.ts'
 import type {Progress} from '../progress.ts'
 import {createDryRunStore} from '../store/dry-run.ts'
 import type {ObjectStore, RequestCounts} from '../store/object-store.ts'
+import {Throttle} from '../store/throttle.ts'
 import type {S3StoreOptions} from '../store/s3/options.ts'
 import {BodyPool} from '../sync/body-pool.ts'
-import {MAX_BODY_BYTES, type ServerContext} from '../sync/server-context.ts'
+import {HashPool} from '../sync/hash-pool.ts'
+import {MAX_BODY_BYTES, MAX_FRAME_BYTES, type ServerContext} from '../sync/server-context.ts'
 import {ServerDirectory} from './servers.ts'
 
 export interface WiringOptions {
@@ -60,9 +62,13 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
   const stores: ObjectStore[] = []
   const byBucket = new Map<string, Promise<ObjectStore>>()
   const pool = new BodyPool(MAX_BODY_BYTES)
+  const frames = new BodyPool(MAX_FRAME_BYTES)
+  const hashes = new HashPool()
+  const maxBytesPerSecond = config.transfer.maxBandwidthBytes
+  const throttle = maxBytesPerSecond > 0 ? new Throttle({maxBytesPerSecond, clock: systemClock}) : undefined
 
   const openStore = async (uri: ArchiveUri, server: string): Promise<ObjectStore> => {
-    const store = await createStore(config, uri, server, {environment, progress})
+    const store = await createStore(config, uri, server, {environment, progress, throttle})
     stores.push(store)
     return store
   }
@@ -94,7 +100,7 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
         partSizeBytes: config.transfer.partSizeBytes,
         base: {...config.base, layout: layoutOf(config, name)},
         abandonAfterMs: config.transfer.abandonAfterMs,
-        pool, clock: systemClock, progress, signal, walLockWaitMs: WAL_LOCK_WAIT_MS,
+        pool, frames, hashes, clock: systemClock, progress, signal, walLockWaitMs: WAL_LOCK_WAIT_MS,
       }
     },
     requestCounts() {
@@ -103,6 +109,7 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
       return sum
     },
     close() {
+      hashes.close()
       for (const store of stores) store.close()
     },
   }
@@ -128,7 +135,8 @@ async function readWriter(stateDirectory: string): Promise<{id: string; host: st
 }
 
 async function createStore(
-  config: LoadedConfig['config'], uri: ArchiveUri, server: string, {environment, progress}: Pick<WiringOptions, 'environment' | 'progress'>,
+  config: LoadedConfig['config'], uri: ArchiveUri, server: string,
+  {environment, progress, throttle}: Pick<WiringOptions, 'environment' | 'progress'> & {throttle: Throttle | undefined},
 ): Promise<ObjectStore> {
   // The SDK takes a tenth of a second to load; queue commands never need it.
   const {createS3Store} = await import('../store/s3/object-store.ts')
@@ -143,7 +151,7 @@ async function createStore(
     ...(s3.encryption === undefined ? {} : {encryption: s3.encryption}),
     storageClass: s3.storageClass, tags: s3.tags,
     concurrency: transfer.concurrency, maxAttempts: s3.maxAttempts, idleTimeoutMs: s3.timeoutMs,
-    environment, clock: systemClock,
+    environment, clock: systemClock, ...(throttle === undefined ? {} : {throttle}),
     onRetry: ({operation, attempt, reason}) => {
       if (attempt >= 3) progress.event('a request is sent again', {operation, attempt, reason})
     },

@@ -4,6 +4,7 @@ import {checkAnswer, type HttpAnswer} from './answer.ts'
 import {createCredentials} from './credentials.ts'
 import {parseEndpoint} from './endpoint.ts'
 import {DEFAULTS, type S3StoreOptions} from './options.ts'
+import {addMeter} from './meter.ts'
 import {readAwsProfile} from './profile.ts'
 import {createAgents} from './proxy.ts'
 import {isConnectionFault, RetryPolicy} from './retry.ts'
@@ -98,6 +99,7 @@ export function createConnection(options: S3StoreOptions): Connection {
   addAnswerCheck(sdk, counts, (serverTime) => {
     offsetMs = serverTime.getTime() - Date.now()
   })
+  if (options.throttle) addMeter(sdk, options.throttle)
   const place = {
     bucket: options.bucket,
     endpoint: endpoint?.host,

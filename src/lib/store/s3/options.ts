@@ -1,4 +1,5 @@
 import type {Clock} from '../../clock.ts'
+import type {Throttle} from '../throttle.ts'
 
 /** What `onRetry` is told before a request is sent again. */
 export interface RetryNotice {
@@ -51,6 +52,8 @@ export interface S3StoreOptions {
   readonly environment?: NodeJS.ProcessEnv
   /** Times the pauses between attempts. */
   readonly clock: Clock
+  /** The limit of bytes a second, shared by all stores of a run; left out: none. */
+  readonly throttle?: Throttle
   readonly onRetry?: (notice: RetryNotice) => void
 }
 
