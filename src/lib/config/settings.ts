@@ -18,7 +18,7 @@ export const QUEUE_DIRECTORY_VARIABLE = 'BARMANS3_QUEUE_DIRECTORY'
 export const DEFAULT_QUEUE_DIRECTORY = '/var/lib/barmans3/queue.d'
 
 /** The layout of base backups where the configuration says nothing. */
-export const DEFAULT_LAYOUT: 'mirror' | 'compact' = 'mirror'
+export const DEFAULT_LAYOUT: 'mirror' | 'compact' = 'compact'
 
 export const SETTINGS: readonly Setting[] = [
   {path: 's3.uri', environment: 'BARMANS3_S3_URI'},

@@ -1,5 +1,4 @@
 /** Sends one file of a base backup as an object of its own: plain or as zstd frames, whole or in parts, and resumable. */
-import {crc32c} from '@node-rs/crc32'
 import {StoreRefusedError} from '../errors.ts'
 import type {ObjectKey} from '../store/object-store.ts'
 import {openSender, type DataRequest, type DataUploadDeps, type SentData} from './data-request.ts'
@@ -30,15 +29,14 @@ async function sendWhole(deps: DataUploadDeps, request: DataRequest, file: OpenF
     const prepared = await prepareWhole(deps, request, file, body)
     if (!prepared.stored) return {content: prepared.content, object: undefined, local: file.local}
     const {key, bytes, zstd} = prepared.stored
-    const sum = zstd ? crc32c(bytes) : prepared.content.crc32c
-    const sha256 = zstd ? await deps.hashes.digest(bytes) : prepared.content.sha256
+    const {crc32c, sha256} = zstd ? await deps.hashes.digest(bytes) : prepared.content
     isReusable = false
-    await deps.store.put(key, bytes, {kind: 'base', crc32c: sum, metadata: mtimeMetadata(file.local.mtimeNs), signal})
+    await deps.store.put(key, bytes, {kind: 'base', crc32c, metadata: mtimeMetadata(file.local.mtimeNs), signal})
     isReusable = true
     deps.onBytes?.(file.sizeBytes)
     return {
       content: prepared.content,
-      object: {key, sizeBytes: bytes.length, crc32c: sum, sha256, ...(zstd ? {zstd: {frameBytes: FRAME_BYTES, offsets: [0]}} : {})},
+      object: {key, sizeBytes: bytes.length, crc32c, sha256, ...(zstd ? {zstd: {frameBytes: FRAME_BYTES, offsets: [0]}} : {})},
       local: file.local,
     }
   } finally {
@@ -64,8 +62,8 @@ async function prepareWhole(deps: DataUploadDeps, request: DataRequest, file: Op
     const hashing = deps.hashes.digest(source)
     // A known content need not be compressed; an unknown one is, while it is hashed.
     const compressing = isTried && !request.isKnown ? compressFrame(source, compressed.level) : undefined
-    const [sha256] = await Promise.all([hashing, compressing])
-    const content = {sizeBytes, crc32c: crc32c(source), sha256}
+    const [sums] = await Promise.all([hashing, compressing])
+    const content = {sizeBytes, ...sums}
     if (request.isKnown?.(content)) return {content, stored: undefined}
     if (!isTried) return {content, stored: {key: plainKey, bytes: body, zstd: false}}
     const frame = (await compressing) ?? (await compressFrame(source, compressed.level))

@@ -1,5 +1,4 @@
 /** A large file as zstd frames: compressed several at a time, cut into parts of one size, sent as they become full. */
-import {crc32c} from '@node-rs/crc32'
 import {combineCrc32c} from '../store/checksum.ts'
 import {openSender, type DataRequest, type DataUploadDeps, type SentData} from './data-request.ts'
 import {checkUnchanged, readExactly, type OpenFile} from './open-file.ts'
@@ -123,7 +122,7 @@ class FrameParts {
     }
   }
 
-  async #readFrame(position: number): Promise<{source: Buffer; hashing: Promise<void>}> {
+  async #readFrame(position: number): Promise<{source: Buffer; hashing: Promise<number>}> {
     const {frames} = this.#deps
     const source = await frames.take(Math.min(FRAME_BYTES, this.#file.sizeBytes - position), this.#signal)
     try {
@@ -136,10 +135,9 @@ class FrameParts {
     return {source, hashing: this.#content.update(source)}
   }
 
-  async #compress({source, hashing}: {source: Buffer; hashing: Promise<void>}): Promise<{bytes: Buffer; contentBytes: number; crc32c: number}> {
+  async #compress({source, hashing}: {source: Buffer; hashing: Promise<number>}): Promise<{bytes: Buffer; contentBytes: number; crc32c: number}> {
     try {
-      const sum = crc32c(source)
-      const [bytes] = await Promise.all([compressFrame(source, this.#request.compressed.level), hashing])
+      const [bytes, sum] = await Promise.all([compressFrame(source, this.#request.compressed.level), hashing])
       return {bytes, contentBytes: source.length, crc32c: sum}
     } finally {
       await hashing.catch(() => undefined)
@@ -188,8 +186,7 @@ class FrameParts {
     const body = this.#body?.subarray(0, this.#filledBytes)
     if (!body) throw new Error('no frame was made')
     await checkUnchanged(this.#file)
-    const sum = crc32c(body)
-    await this.#stored.update(body)
+    const sum = await this.#stored.update(body)
     await store.put(this.#request.compressed.key, body, {kind: 'base', crc32c: sum, metadata: mtimeMetadata(this.#file.local.mtimeNs), signal})
     if (this.#body) pool.give(this.#body)
     this.#body = undefined

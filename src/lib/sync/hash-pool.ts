@@ -1,6 +1,7 @@
 import {availableParallelism} from 'node:os'
-import {createHash, hash, webcrypto} from 'node:crypto'
+import {createHash, hash} from 'node:crypto'
 import {Worker} from 'node:worker_threads'
+import {crc32c} from '@node-rs/crc32'
 
 /** Below this, handing bytes to another thread costs more than hashing them here. */
 const INLINE_BYTES = 256 * 1024
@@ -20,13 +21,18 @@ export interface HashOrder {
 
 export interface HashAnswer {
   readonly job: number
+  /** Of the bytes of this order alone. */
+  readonly crc32c: number
   readonly sha256?: string
 }
 
 /** SHA-256 of a content that comes piece by piece. */
 export interface ContentHash {
-  /** The next bytes, which must stay as they are until this resolves. Calls need not wait for each other. */
-  update(bytes: Buffer): Promise<void>
+  /**
+   * The next bytes, which must stay as they are until this resolves. Calls need not wait for each other.
+   * @returns their CRC32C, of these bytes alone
+   */
+  update(bytes: Buffer): Promise<number>
   /** The digest as 64 hex digits, after all updates. */
   digest(): Promise<string>
   /** Forgets it, when the content could not be read to its end. */
@@ -47,13 +53,15 @@ export class HashPool {
     this.#maxThreads = maxThreads
   }
 
-  /** SHA-256 of one content in memory, 64 hex digits. */
-  async digest(bytes: Buffer): Promise<string> {
-    if (bytes.length < INLINE_BYTES) return hash('sha256', bytes, 'hex')
-    if (!(bytes.buffer instanceof SharedArrayBuffer)) {
-      return Buffer.from(await webcrypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)).toString('hex')
+  /** SHA-256, 64 hex digits, and CRC32C of one content in memory. */
+  async digest(bytes: Buffer): Promise<{sha256: string; crc32c: number}> {
+    if (bytes.length < INLINE_BYTES || !(bytes.buffer instanceof SharedArrayBuffer)) {
+      return {sha256: hash('sha256', bytes, 'hex'), crc32c: crc32c(bytes)}
     }
-    return (await this.#pick().send({digest: ++this.#lastDigest, memory: bytes.buffer, offset: bytes.byteOffset, sizeBytes: bytes.length, isLast: true})) ?? ''
+    const {sha256 = '', crc32c: sum} = await this.#pick().send({
+      digest: ++this.#lastDigest, memory: bytes.buffer, offset: bytes.byteOffset, sizeBytes: bytes.length, isLast: true,
+    })
+    return {sha256, crc32c: sum}
   }
 
   /** Begins a digest of `sizeBytes`, as far as known: small ones stay on this thread. */
@@ -81,8 +89,9 @@ export class HashPool {
 class InlineHash implements ContentHash {
   readonly #hash = createHash('sha256')
 
-  async update(bytes: Buffer): Promise<void> {
+  async update(bytes: Buffer): Promise<number> {
     this.#hash.update(bytes)
+    return crc32c(bytes)
   }
 
   async digest(): Promise<string> {
@@ -103,16 +112,17 @@ class WorkerHash implements ContentHash {
     worker.open++
   }
 
-  async update(bytes: Buffer): Promise<void> {
+  async update(bytes: Buffer): Promise<number> {
     const isShared = bytes.buffer instanceof SharedArrayBuffer
     // Memory that is not shared is copied on its way, so only the bytes themselves go.
     const memory = isShared ? bytes.buffer : new Uint8Array(bytes).buffer
-    await this.#worker.send({digest: this.#digest, memory, offset: isShared ? bytes.byteOffset : 0, sizeBytes: bytes.length, isLast: false})
+    const offset = isShared ? bytes.byteOffset : 0
+    return (await this.#worker.send({digest: this.#digest, memory, offset, sizeBytes: bytes.length, isLast: false})).crc32c
   }
 
   async digest(): Promise<string> {
     this.#end()
-    return (await this.#worker.send({digest: this.#digest, offset: 0, sizeBytes: 0, isLast: true})) ?? ''
+    return (await this.#worker.send({digest: this.#digest, offset: 0, sizeBytes: 0, isLast: true})).sha256 ?? ''
   }
 
   drop(): void {
@@ -129,7 +139,7 @@ class WorkerHash implements ContentHash {
 }
 
 interface Waiting {
-  readonly resolve: (sha256: string | undefined) => void
+  readonly resolve: (answer: HashAnswer) => void
   readonly reject: (error: unknown) => void
 }
 
@@ -145,11 +155,11 @@ class HashWorker {
     // Beside this file, compiled or not.
     const file = import.meta.url.endsWith('.ts') ? './hash-worker.ts' : './hash-worker.js'
     this.#thread = new Worker(new URL(file, import.meta.url))
-    this.#thread.on('message', ({job, sha256}: HashAnswer) => {
-      const waiting = this.#waiting.get(job)
-      this.#waiting.delete(job)
+    this.#thread.on('message', (answer: HashAnswer) => {
+      const waiting = this.#waiting.get(answer.job)
+      this.#waiting.delete(answer.job)
       if (this.#waiting.size === 0) this.#thread.unref()
-      waiting?.resolve(sha256)
+      waiting?.resolve(answer)
     })
     this.#thread.on('error', (error) => this.#fail(error))
     this.#thread.on('exit', (code) => this.#fail(new Error(`the hashing thread ended with ${code}`)))
@@ -160,7 +170,7 @@ class HashWorker {
     return this.open + this.#waiting.size
   }
 
-  async send(order: Omit<HashOrder, 'job'>): Promise<string | undefined> {
+  async send(order: Omit<HashOrder, 'job'>): Promise<HashAnswer> {
     if (this.#failure !== undefined) throw this.#failure
     const job = ++this.#lastJob
     return await new Promise((resolve, reject) => {

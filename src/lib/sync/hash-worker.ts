@@ -1,6 +1,7 @@
-/** Runs in a worker thread: SHA-256 of what lies in shared memory, one running digest for each file. See hash-pool.ts. */
+/** Runs in a worker thread: SHA-256 and CRC32C of what lies in shared memory, one running digest a file. See hash-pool.ts. */
 import {createHash, type Hash} from 'node:crypto'
 import {parentPort} from 'node:worker_threads'
+import {crc32c} from '@node-rs/crc32'
 import type {HashAnswer, HashOrder} from './hash-pool.ts'
 
 const digests = new Map<number, Hash>()
@@ -9,11 +10,12 @@ parentPort?.on('message', (order: HashOrder) => {
   const {job, digest, memory, offset, sizeBytes, isLast} = order
   let running = digests.get(digest)
   if (!running) digests.set(digest, (running = createHash('sha256')))
-  if (memory) running.update(new Uint8Array(memory, offset, sizeBytes))
-  if (!isLast) {
-    parentPort?.postMessage({job} satisfies HashAnswer)
-    return
+  let sum = 0
+  if (memory) {
+    const bytes = new Uint8Array(memory, offset, sizeBytes)
+    running.update(bytes)
+    sum = crc32c(bytes)
   }
-  digests.delete(digest)
-  parentPort?.postMessage({job, sha256: running.digest('hex')} satisfies HashAnswer)
+  if (isLast) digests.delete(digest)
+  parentPort?.postMessage({job, crc32c: sum, ...(isLast ? {sha256: running.digest('hex')} : {})} satisfies HashAnswer)
 })

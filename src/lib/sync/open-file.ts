@@ -1,6 +1,6 @@
 import {constants, type BigIntStats} from 'node:fs'
 import {open, type FileHandle} from 'node:fs/promises'
-import {crc32c} from '@node-rs/crc32'
+import {combineCrc32c} from '../store/checksum.ts'
 import type {BodyPool} from './body-pool.ts'
 import {LocalFileError, localFileError} from './file-errors.ts'
 import type {HashPool} from './hash-pool.ts'
@@ -103,9 +103,7 @@ export async function digestOpenFile(deps: ReadDeps, file: OpenFile): Promise<Fi
       signal.throwIfAborted()
       const chunk = buffer.subarray(0, Math.min(buffer.length, sizeBytes - position))
       await readExactly(file, chunk, position)
-      const update = sha.update(chunk)
-      sum = crc32c(chunk, sum)
-      await update
+      sum = combineCrc32c(sum, await sha.update(chunk), chunk.length)
     }
     await checkUnchanged(file)
     isDone = true

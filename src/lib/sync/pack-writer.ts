@@ -1,4 +1,3 @@
-import {crc32c} from '@node-rs/crc32'
 import type {ArchiveKeys} from '../archive/keys.ts'
 import type {ManifestObject} from '../archive/manifest.ts'
 import {PACK_BYTES, PACK_END_BYTES, packMemberBytes, writePackHeader, type PackMember} from '../archive/pack.ts'
@@ -106,12 +105,11 @@ export class PackWriter {
     let isReusable = true
     try {
       const body = pack.seal()
-      const sum = crc32c(body)
-      const sha256 = await hashes.digest(body)
+      const {sha256, crc32c} = await hashes.digest(body)
       isReusable = false
-      await store.put(keys.pack(this.#backupId, pack.number), body, {kind: 'base', crc32c: sum, contentType: 'application/x-tar', signal})
+      await store.put(keys.pack(this.#backupId, pack.number), body, {kind: 'base', crc32c, contentType: 'application/x-tar', signal})
       isReusable = true
-      await onStored({number: pack.number, object: {key: pack.key, sizeBytes: body.length, crc32c: sum, sha256}, members: pack.memberCount})
+      await onStored({number: pack.number, object: {key: pack.key, sizeBytes: body.length, crc32c, sha256}, members: pack.memberCount})
       pack.resolve()
     } catch (error) {
       pack.reject(error)

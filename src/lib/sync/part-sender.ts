@@ -37,8 +37,6 @@ export class PartSender {
   readonly #failed = new AbortController()
   readonly #signal: AbortSignal
   readonly #parts: Promise<UploadedPart>[] = []
-  #sizeBytes = 0
-  #crc32c = 0
 
   private constructor(deps: PartSenderDeps, target: PartTarget, uploadId: string) {
     this.#deps = deps
@@ -65,22 +63,20 @@ export class PartSender {
 
   /**
    * Takes over `body` as the next part and sends it in the background.
-   * @param alongside something else that reads the body and must end before it is given back
+   * @param summing its CRC32C, when somebody who reads it all the same finds that out
    */
-  add(body: Buffer, alongside: Promise<void> = Promise.resolve()): void {
-    const sum = crc32c(body)
-    this.#crc32c = combineCrc32c(this.#crc32c, sum, body.length)
-    this.#sizeBytes += body.length
-    const part = this.#send(this.#parts.length + 1, body, sum, alongside)
+  add(body: Buffer, summing: Promise<number> = Promise.resolve(crc32c(body))): void {
+    const part = this.#send(this.#parts.length + 1, body, summing)
     part.catch((error: unknown) => this.#failed.abort(error))
     this.#parts.push(part)
   }
 
-  async #send(partNumber: number, body: Buffer, sum: number, alongside: Promise<void>): Promise<UploadedPart> {
+  async #send(partNumber: number, body: Buffer, summing: Promise<number>): Promise<UploadedPart> {
     const {store, pool} = this.#deps
     const {key, journal} = this.#target
     let isReusable = false
     try {
+      const sum = await summing
       const earlier = journal?.part(partNumber)
       if (earlier && (earlier.sizeBytes !== body.length || earlier.crc32c !== sum)) throw new StaleUploadError(`part ${partNumber} of "${key}"`)
       const part = earlier ?? (await store.uploadPart(key, this.#uploadId, partNumber, body, {crc32c: sum, signal: this.#signal}))
@@ -89,7 +85,6 @@ export class PartSender {
       isReusable = true
       return part
     } finally {
-      await alongside.catch(() => undefined)
       // After a failure the SDK's socket may still be reading from the body.
       pool.give(body, {isReusable})
     }
@@ -103,8 +98,12 @@ export class PartSender {
   /** Puts the parts together, after `settle`. */
   async complete(): Promise<{sizeBytes: number; crc32c: number}> {
     const {store, signal} = this.#deps
-    const whole = {sizeBytes: this.#sizeBytes, crc32c: this.#crc32c}
-    await store.completeUpload(this.#target.key, this.#uploadId, await Promise.all(this.#parts), whole, {signal})
+    const parts = await Promise.all(this.#parts)
+    const whole = parts.reduce(
+      (before, part) => ({sizeBytes: before.sizeBytes + part.sizeBytes, crc32c: combineCrc32c(before.crc32c, part.crc32c, part.sizeBytes)}),
+      {sizeBytes: 0, crc32c: 0},
+    )
+    await store.completeUpload(this.#target.key, this.#uploadId, parts, whole, {signal})
     await this.#target.journal?.remove()
     return whole
   }
