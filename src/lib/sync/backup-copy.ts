@@ -8,6 +8,7 @@ import {readBackup, type CatalogBackup} from '../barman/catalog.ts'
 import {BarmanFilesError, ConflictError, PartialError} from '../errors.ts'
 import {checkClaim, claimBackup} from './claim.ts'
 import {copyUntilStable, forgetCopy} from './copy-rounds.ts'
+import type {CopySummary} from './copy-summary.ts'
 import {deleteObject} from './delete-object.ts'
 import type {JournalBinding} from './journal-line.ts'
 import {uploadManifest, type StoredManifest} from './manifest-upload.ts'
@@ -76,13 +77,14 @@ class BackupCopy {
         await this.#lockIfDone()
       },
     })
-    const manifest = await uploadManifest(this.#context, this.#id, this.#context.base.layout, copied)
+    const {summary} = copied
+    const manifest = await uploadManifest(this.#context, this.#id, copied)
     await this.#putMetadata()
     await checkClaim(this.#context, marker)
-    await this.#checkVouchers(manifest.vouchers)
-    const record = await this.#putRecord(marker, manifest)
+    await this.#checkVouchers(summary.vouchers)
+    const record = await this.#putRecord(marker, manifest, summary)
     try {
-      await this.#checkVouchers(manifest.vouchers)
+      await this.#checkVouchers(summary.vouchers)
     } catch (error) {
       await deleteObject(this.#context, this.#context.keys.record(this.#id), 'remove that record by hand: objects it needs are being deleted')
       throw error
@@ -160,7 +162,7 @@ class BackupCopy {
     }
   }
 
-  async #putRecord(marker: StartedMarker, manifest: StoredManifest): Promise<BackupRecord> {
+  async #putRecord(marker: StartedMarker, manifest: StoredManifest, {counts, features, owners, vouchers}: CopySummary): Promise<BackupRecord> {
     const {store, keys, clock, signal, server} = this.#context
     const info = this.#backup.info
     if (!info) throw new BarmanFilesError(`backup ${this.#id} has no readable backup.info any more`, {hint: 'nothing was recorded for it in S3; run again'})
@@ -173,12 +175,12 @@ class BackupCopy {
       startedAt: marker.startedAt,
       completedAt: clock.now().toISOString(),
       layout: this.#context.base.layout,
-      features: manifest.features,
+      features,
       summary: summarizeBackupInfo(info),
-      counts: manifest.counts,
+      counts,
       manifest: {key: keys.relative(keys.manifest(this.#id)), sizeBytes: manifest.sizeBytes, sha256: manifest.sha256},
-      owners: manifest.owners,
-      vouchers: manifest.vouchers,
+      owners,
+      vouchers,
     }
     const key = keys.record(this.#id)
     const outcome = await store.put(key, formatBackupRecord(record), {kind: 'meta', contentType: 'application/json', ifAbsent: true, signal})

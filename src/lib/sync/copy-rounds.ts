@@ -1,4 +1,5 @@
 import {join} from 'node:path'
+import {setTimeout as delay} from 'node:timers/promises'
 import {formatBackupPath} from '../archive/backup-path.ts'
 import type {BackupId} from '../barman/backup-id.ts'
 import type {BackupIdentity} from '../barman/backup-info.ts'
@@ -14,7 +15,7 @@ import {LocalFileError} from './file-errors.ts'
 import {JournalWriter, journalDirectory, removeJournal} from './journal.ts'
 import type {JournalBinding} from './journal-line.ts'
 import {compareListing, findGoneReferences} from './listing-check.ts'
-import {objectsOf, type CopiedBackup} from './manifest-upload.ts'
+import type {CopiedBackup} from './manifest-upload.ts'
 import {ProtectedObjects} from './protected-objects.ts'
 import {listRemoteFiles} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
@@ -93,8 +94,9 @@ class CopyRounds {
     const {backupId} = this.#request
     for (let isRetry = false; ; isRetry = true) {
       const {journal, tree} = await this.#copy()
-      const copied: CopiedBackup = {packs: journal.packs.list(), lines: () => journal.read()}
-      const difference = await compareListing(this.#context, backupId, () => objectsOf(copied))
+      const {layout} = this.#context.base
+      const copied: CopiedBackup = {layout, summary: tree.summary, entryLines: () => journal.entryLines(), objects: () => journal.objects()}
+      const difference = await compareListing(this.#context, backupId, {expected: tree.summary.objects, objects: copied.objects})
       if (difference && difference.foreign.count > 0) {
         progress.warn(`${difference.foreign.count} objects below base/${backupId}/ do not belong to the backup, such as "${difference.foreign.keys[0]}"`)
       }
@@ -115,7 +117,8 @@ class CopyRounds {
   /** Whether objects of earlier backups are gone that this one refers to: they are named, and what they hold is sent. */
   async #excludeGone(copied: CopiedBackup, isRetry: boolean): Promise<boolean> {
     const {backupId} = this.#request
-    const gone = await findGoneReferences(this.#context, backupId, () => objectsOf(copied))
+    if (copied.summary.owners.length === 0) return false
+    const gone = await findGoneReferences(this.#context, backupId, copied.objects)
     if (gone.count === 0) return false
     const text = `${gone.count} objects of earlier backups are gone from S3 or of another size, such as "${gone.keys[0]}"`
     if (isRetry) {
@@ -174,11 +177,15 @@ class CopyRounds {
   }
 }
 
+/** A copy that ends sooner needs no total. */
+const COUNT_AFTER_MS = 1500
+
 /** Counts what there is to be copied, beside the copy; what goes wrong here shows there. */
 async function countTree(root: string, totals: CopyTotals, signal: AbortSignal): Promise<void> {
   let items = 0
   let bytes = 0
   try {
+    await delay(COUNT_AFTER_MS, undefined, {signal})
     for await (const entry of walkBackupTree(root, signal)) {
       if (entry.type !== 'file') continue
       items++

@@ -2,6 +2,7 @@ import {formatBackupPath} from '../archive/backup-path.ts'
 import {PACKED_FILE_BYTES} from '../archive/pack.ts'
 import {StoreRefusedError, messageOf} from '../errors.ts'
 import {mapInOrder, type Later} from './concurrency.ts'
+import {CopySummary} from './copy-summary.ts'
 import type {CopySources} from './copy-sources.ts'
 import {FileCopier, type WalkedFile} from './file-copier.ts'
 import {LocalFileError} from './file-errors.ts'
@@ -30,6 +31,7 @@ export interface CopiedTree {
   readonly refusal: StoreRefusedError | undefined
   /** Packs with members that the tree no longer has; they must go. */
   readonly impurePacks: readonly number[]
+  readonly summary: CopySummary
 }
 
 /**
@@ -65,6 +67,7 @@ class TreeCopy implements CopiedTree {
   readonly failures: ItemProblem[] = []
   refusal: StoreRefusedError | undefined
   impurePacks: number[] = []
+  readonly summary: CopySummary
   readonly #context: ServerContext
   readonly #sources: CopySources
   readonly #copier: FileCopier
@@ -74,6 +77,7 @@ class TreeCopy implements CopiedTree {
     this.#context = context
     this.#sources = sources
     this.#copier = new FileCopier(context, sources)
+    this.summary = new CopySummary(sources.backupId, context.base.layout)
   }
 
   get sentFiles(): number {
@@ -96,7 +100,8 @@ class TreeCopy implements CopiedTree {
     } finally {
       await copier.close()
     }
-    for (const {number, members} of journal.packs.list()) {
+    for (const {number, members, object} of journal.packs.list()) {
+      this.summary.addPack(object)
       if (this.#packMembers.get(number) !== members) this.impurePacks.push(number)
     }
     this.#checkMissing()
@@ -117,6 +122,7 @@ class TreeCopy implements CopiedTree {
     const {pack} = line.stored ?? {}
     if (pack !== undefined) this.#packMembers.set(pack, (this.#packMembers.get(pack) ?? 0) + 1)
     if (this.#isDamaged(line)) return
+    this.summary.addLine(line)
     await this.#sources.journal.append(line)
   }
 

@@ -5,7 +5,7 @@ import {openSender, type DataRequest, type DataUploadDeps, type SentData} from '
 import {decideEncoding, sendFrames} from './frame-upload.ts'
 import {checkUnchanged, readExactly, withOpenFile, type FileContent, type OpenFile} from './open-file.ts'
 import {mtimeMetadata, planPartSize, StaleUploadError} from './part-sender.ts'
-import {compressFrame, FRAME_BYTES, isNeverCompressed, isWorthIt} from './zstd.ts'
+import {compressFrame, FRAME_BYTES, isNeverCompressed, isWorthIt, release} from './zstd.ts'
 
 /**
  * Sends one file. It is looked at before and after reading, and what changed meanwhile is never taken for stored.
@@ -67,10 +67,10 @@ async function prepareWhole(deps: DataUploadDeps, request: DataRequest, file: Op
     if (request.isKnown?.(content)) return {content, stored: undefined}
     if (!isTried) return {content, stored: {key: plainKey, bytes: body, zstd: false}}
     const frame = (await compressing) ?? (await compressFrame(source, compressed.level))
-    if (isWorthIt(sizeBytes, frame.length)) {
-      frame.copy(body)
-      return {content, stored: {key: compressed.key, bytes: body.subarray(0, frame.length), zstd: true}}
-    }
+    const frameBytes = frame.length
+    frame.copy(body)
+    release(frame)
+    if (isWorthIt(sizeBytes, frameBytes)) return {content, stored: {key: compressed.key, bytes: body.subarray(0, frameBytes), zstd: true}}
     source.copy(body)
     return {content, stored: {key: plainKey, bytes: body, zstd: false}}
   } finally {

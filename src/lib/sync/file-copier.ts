@@ -110,14 +110,15 @@ export class FileCopier {
   async #packFile(found: WalkedFile): Promise<Later<JournalLine>> {
     const {root, journal} = this.#sources
     const {path, mode, mtimeNs, sizeBytes} = found
-    const packing = this.#small.read(localPath(root, path), formatBackupPath(path), found.local).then(async ({content, local}) => ({
-      local,
-      facts: {sizeBytes, crc32c: crc32c(content), sha256: hash('sha256', content, 'hex')},
-      ...(await this.#packs.add({type: 'file', path, mode, mtimeNs, sizeBytes}, content)),
-    }))
-    const {local, facts, stored} = await this.#pack(packing)
+    let facts = {crc32c: 0, sha256: ''}
+    const packing = this.#small.prepare(localPath(root, path), formatBackupPath(path), found.local).then(async (fill) =>
+      await this.#packs.add({type: 'file', path, mode, mtimeNs, sizeBytes}, (target) => {
+        fill(target)
+        facts = {crc32c: crc32c(target), sha256: hash('sha256', target, 'hex')}
+      }))
+    const {stored} = await this.#pack(packing)
     return {later: stored.then(async ({number, object, offset}) => {
-      const line: JournalLine = {entry: this.#entry(found, facts, object, offset), local, stored: {pack: number}}
+      const line: JournalLine = {entry: this.#entry(found, facts, object, offset), local: found.local, stored: {pack: number}}
       this.#countSent(sizeBytes)
       this.#context.progress.advance({bytes: sizeBytes})
       await journal.noteSent(line)

@@ -4,7 +4,7 @@ import {openSender, type DataRequest, type DataUploadDeps, type SentData} from '
 import {checkUnchanged, readExactly, type OpenFile} from './open-file.ts'
 import {mtimeMetadata, planPartSize, type PartSender} from './part-sender.ts'
 import type {ContentHash} from './hash-pool.ts'
-import {compressFrame, FRAME_BYTES, isNeverCompressed, isWorthIt, mostStoredBytes, ZSTD_VERSION} from './zstd.ts'
+import {compressFrame, FRAME_BYTES, release, isNeverCompressed, isWorthIt, mostStoredBytes, ZSTD_VERSION} from './zstd.ts'
 
 /** So much from the middle of a file that does not shrink at its begin tells whether the rest does. */
 const SAMPLE_BYTES = 1024 * 1024
@@ -19,7 +19,10 @@ export async function decideEncoding(deps: DataUploadDeps, file: OpenFile, level
     const sample = await deps.frames.take(Math.min(bytes, file.sizeBytes - position), deps.signal)
     try {
       await readExactly(file, sample, position)
-      if (isWorthIt(sample.length, (await compressFrame(sample, level)).length)) return 'zstd'
+      const frame = await compressFrame(sample, level)
+      const isSmaller = isWorthIt(sample.length, frame.length)
+      release(frame)
+      if (isSmaller) return 'zstd'
     } finally {
       deps.frames.give(sample)
     }
@@ -71,6 +74,7 @@ class FrameParts {
       this.#storedBytes += frame.bytes.length
       this.#contentCrc32c = combineCrc32c(this.#contentCrc32c, frame.crc32c, frame.contentBytes)
       await this.#add(frame.bytes)
+      release(frame.bytes)
       this.#deps.onBytes?.(frame.contentBytes)
     }
     const {key} = this.#request.compressed

@@ -1,7 +1,6 @@
 /** One line of a journal and the files that hold them: an entry of the manifest and what the file system said of it. */
 import {createReadStream} from 'node:fs'
 import {access} from 'node:fs/promises'
-import {createInterface} from 'node:readline'
 import type {ManifestEntry, ManifestObject} from '../archive/manifest.ts'
 import {formatManifestEntry, formatManifestObject, parseManifestLine} from '../archive/manifest-line.ts'
 import {LineFile} from '../local/line-file.ts'
@@ -39,19 +38,43 @@ export type JournalBinding = Readonly<Record<string, string | number | undefined
 
 /** The lines of a journal in their order; none when it is missing or bound to something else. A torn last line is left out. */
 export async function* readJournal(path: string, binding: JournalBinding): AsyncGenerator<JournalLine, void, undefined> {
+  for await (const text of readTexts(path, binding)) {
+    const line = parseLine(text)
+    if (!line) return
+    yield line
+  }
+}
+
+/** The entries of a journal as they stand in a manifest: not parsed, since they were written as that. */
+export async function* readEntryLines(path: string, binding: JournalBinding): AsyncGenerator<string, void, undefined> {
+  for await (const text of readTexts(path, binding)) yield `${text.slice(0, text.indexOf('\t'))}\n`
+}
+
+/** The objects that hold one file each. Lines of what lies in packs are passed over without parsing. */
+export async function* readObjects(path: string, binding: JournalBinding): AsyncGenerator<ManifestObject, void, undefined> {
+  for await (const text of readTexts(path, binding)) {
+    if (/\t\d+\t\t\t[^\t]*$/.test(text)) continue
+    const line = parseLine(text)
+    if (!line) return
+    const object = objectOfLine(line)
+    if (object) yield object
+  }
+}
+
+async function* readTexts(path: string, binding: JournalBinding): AsyncGenerator<string, void, undefined> {
   if (!(await exists(path))) return
-  const input = createReadStream(path, {encoding: 'latin1'})
+  const input = createReadStream(path, {encoding: 'latin1', highWaterMark: 256 * 1024})
+  let isFirst = true
+  let rest = ''
   try {
-    let isFirst = true
-    for await (const line of createInterface({input, crlfDelay: Infinity})) {
-      if (isFirst) {
+    for await (const chunk of input as AsyncIterable<string>) {
+      const texts = (rest + chunk).split('\n')
+      rest = texts.pop() ?? ''
+      for (const text of texts) {
+        if (!isFirst) yield text
+        else if (text !== formatBinding(binding)) return
         isFirst = false
-        if (line !== formatBinding(binding)) return
-        continue
       }
-      const parsed = parseLine(line)
-      if (!parsed) return
-      yield parsed
     }
   } finally {
     input.destroy()

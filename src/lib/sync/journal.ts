@@ -6,9 +6,10 @@
  */
 import {rename, rm} from 'node:fs/promises'
 import {join} from 'node:path'
+import type {ManifestObject} from '../archive/manifest.ts'
 import {ensureDirectory, localStateErrorOf} from '../local/durable-file.ts'
 import {fileNameForServer} from '../local/server-file-name.ts'
-import {exists, JournalFile, readJournal, type JournalBinding, type JournalLine} from './journal-line.ts'
+import {exists, JournalFile, readEntryLines, readJournal, readObjects, type JournalBinding, type JournalLine} from './journal-line.ts'
 import {PackNotes, removePackNotes} from './pack-notes.ts'
 import {byPath, removeSentNotes, SentNotes} from './sent-notes.ts'
 
@@ -164,6 +165,17 @@ export class JournalWriter {
   /** The finished journal's lines. */
   read(): AsyncGenerator<JournalLine, void, undefined> {
     return readJournal(journalPath(this.directory, this.backupId), this.binding)
+  }
+
+  /** Their entries as lines of a manifest. */
+  entryLines(): AsyncGenerator<string, void, undefined> {
+    return readEntryLines(journalPath(this.directory, this.backupId), this.binding)
+  }
+
+  /** The objects that hold them: packs first, then those of single files. */
+  async* objects(): AsyncGenerator<ManifestObject, void, undefined> {
+    for (const {object} of this.packs.list()) yield object
+    yield* readObjects(journalPath(this.directory, this.backupId), this.binding)
   }
 }
 

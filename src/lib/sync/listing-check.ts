@@ -1,5 +1,6 @@
 import {createHash} from 'node:crypto'
 import {ownerOfObject, type ManifestObject} from '../archive/manifest.ts'
+import {ObjectFold} from './copy-summary.ts'
 import type {ServerContext} from './server-context.ts'
 
 /** How many keys are held in memory at a time when a difference has to be found. */
@@ -15,20 +16,26 @@ export interface ListingDifference {
   readonly foreign: {readonly count: number; readonly keys: readonly string[]}
 }
 
+export interface ExpectedObjects {
+  /** The backup's own objects. */
+  readonly expected: ObjectFold
+  /** All objects of the manifest, those of earlier backups too, read as often as needed. */
+  readonly objects: () => AsyncIterable<ManifestObject>
+}
+
 /**
  * Compares what the bucket lists below `base/<id>/` with what was copied, by key and size. The store may list in any
  * order and both sides may be millions, so both are folded into one number that does not depend on the order; only when
  * these differ are keys compared one by one, a bounded share at a time.
- * @param objects of the manifest, those of earlier backups too, read as often as needed
  * @returns undefined when both agree
  */
 export async function compareListing(
-  context: ServerContext, backupId: string, objects: () => AsyncIterable<ManifestObject>, keysInMemory = KEYS_IN_MEMORY,
+  context: ServerContext, backupId: string, {expected, objects}: ExpectedObjects, keysInMemory = KEYS_IN_MEMORY,
 ): Promise<ListingDifference | undefined> {
+  const listed = new ObjectFold()
+  for await (const object of listData(context, backupId)) listed.add(object)
+  if (expected.equals(listed)) return undefined
   const own = () => filter(objects(), ({key}) => ownerOfObject(key) === backupId)
-  const expected = await fold(own())
-  const listed = await fold(listData(context, backupId))
-  if (expected.count === listed.count && expected.sum === listed.sum) return undefined
   const shares = Math.max(1, Math.ceil(Math.max(expected.count, listed.count) / keysInMemory))
   const missing = new Counted()
   const foreign = new Counted()
@@ -95,27 +102,6 @@ class Counted {
     this.count++
     if (this.keys.length < this.#most) this.keys.push(key)
   }
-}
-
-interface Fold {
-  readonly count: number
-  readonly sum: bigint
-}
-
-async function fold(objects: AsyncIterable<{key: string; sizeBytes: number}>): Promise<Fold> {
-  let count = 0
-  let sum = 0n
-  for await (const {key, sizeBytes} of objects) {
-    count++
-    sum = (sum + digest(key, sizeBytes)) & 0xffff_ffff_ffff_ffff_ffff_ffff_ffff_ffffn
-  }
-  return {count, sum}
-}
-
-/** A number that another key or size does not have, except by a chance of 2^-128. */
-function digest(key: string, sizeBytes: number): bigint {
-  const bytes = createHash('sha256').update(`${key}\0${sizeBytes}`).digest()
-  return (bytes.readBigUInt64BE(0) << 64n) | bytes.readBigUInt64BE(8)
 }
 
 function shareOf(key: string, shares: number): number {

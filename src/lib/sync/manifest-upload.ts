@@ -1,63 +1,52 @@
 import {createHash} from 'node:crypto'
 import {pipeline, Readable} from 'node:stream'
 import {createGzip} from 'node:zlib'
-import {countEntry, countObject, EMPTY_COUNTS, ownerOfObject, type BackupLayout, type ManifestCounts, type ManifestObject} from '../archive/manifest.ts'
-import {formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject} from '../archive/manifest-line.ts'
-import {StoreRefusedError} from '../errors.ts'
-import {objectOfLine, type JournalLine} from './journal-line.ts'
-import type {StoredPack} from './pack-writer.ts'
+import type {BackupLayout, ManifestObject} from '../archive/manifest.ts'
+import {formatManifestEnd, formatManifestHeader, formatManifestObject} from '../archive/manifest-line.ts'
+import {LocalStateError, StoreRefusedError} from '../errors.ts'
+import type {CopySummary} from './copy-summary.ts'
 import type {ServerContext} from './server-context.ts'
 
 /** What a backup consists of, readable as often as needed. */
 export interface CopiedBackup {
-  readonly packs: readonly StoredPack[]
-  lines(): AsyncIterable<JournalLine>
-}
-
-/** All objects of a copied backup: packs, then those of the files in their order. */
-export async function* objectsOf(copied: CopiedBackup): AsyncGenerator<ManifestObject, void, undefined> {
-  for (const {object} of copied.packs) yield object
-  for await (const line of copied.lines()) {
-    const object = objectOfLine(line)
-    if (object) yield object
-  }
+  readonly layout: BackupLayout
+  readonly summary: CopySummary
+  /** Lines of the manifest, one for each entry, in their order. */
+  entryLines(): AsyncIterable<string>
+  /** All objects: packs, then those of the files in their order. */
+  objects(): AsyncIterable<ManifestObject>
 }
 
 export interface StoredManifest {
-  readonly counts: ManifestCounts
   /** Of the gzip'd object. */
   readonly sizeBytes: number
   readonly sha256: string
-  /** What a reader of the backup must know. */
-  readonly features: readonly string[]
-  readonly owners: readonly string[]
-  readonly vouchers: readonly string[]
 }
 
 /** Writes the manifest of a backup to S3 from its journal, as a stream: a million files take no memory. */
-export async function uploadManifest(context: ServerContext, backupId: string, layout: BackupLayout, copied: CopiedBackup): Promise<StoredManifest> {
+export async function uploadManifest(context: ServerContext, backupId: string, copied: CopiedBackup): Promise<StoredManifest> {
   const {store, keys, signal, server} = context
+  const {layout, summary} = copied
   const key = keys.manifest(backupId)
-  let counts = EMPTY_COUNTS
-  const features = new Set<string>(layout === 'mirror' ? ['mirror'] : [])
-  const owners = new Set<string>()
-  const vouchers = new Set<string>()
-  if (copied.packs.length > 0) features.add('packs')
   async function* lines(): AsyncGenerator<string> {
     yield formatManifestHeader({server: server.name, backupId, layout})
-    for await (const {entry, stored} of copied.lines()) {
-      counts = countEntry(counts, entry)
-      if (stored?.voucher !== undefined) vouchers.add(stored.voucher)
-      yield formatManifestEntry(entry)
+    let entryCount = 0
+    for await (const line of copied.entryLines()) {
+      entryCount++
+      yield line
     }
-    for await (const object of objectsOf(copied)) {
-      counts = countObject(counts, object, backupId)
-      const owner = ownerOfObject(object.key)
-      if (owner !== undefined && owner !== backupId) owners.add(owner)
-      if (object.zstd) features.add('zstd')
+    let objectCount = 0
+    for await (const object of copied.objects()) {
+      objectCount++
       yield formatManifestObject(object)
     }
-    yield formatManifestEnd(counts)
+    const {objects, referencedObjects} = summary.counts
+    if (entryCount !== summary.entryCount || objectCount !== objects + referencedObjects) {
+      throw new LocalStateError(`the journal of ${backupId} has ${entryCount} entries and ${objectCount} objects, not the ${summary.entryCount} and ${objects + referencedObjects} that were written to it`, {
+        hint: 'the backup is not recorded as complete; look at the disk of the state directory, and run again',
+      })
+    }
+    yield formatManifestEnd(summary.counts)
   }
   const sha = createHash('sha256')
   let sizeBytes = 0
@@ -79,11 +68,7 @@ export async function uploadManifest(context: ServerContext, backupId: string, l
       storeCode: 'SizeMismatch', scope: 'request', hint: 'the backup is not recorded as complete; run again',
     })
   }
-  if (owners.size > 0) features.add('references')
-  return {
-    counts, sizeBytes, sha256: sha.digest('hex'),
-    features: [...features].sort(), owners: [...owners].sort(), vouchers: [...vouchers].sort(),
-  }
+  return {sizeBytes, sha256: sha.digest('hex')}
 }
 
 /** Lines in pieces that are worth a turn of the stream. */

@@ -1,7 +1,8 @@
 import {createReadStream} from 'node:fs'
-import {open, rename, rm, type FileHandle} from 'node:fs/promises'
+import {open, rename, rm} from 'node:fs/promises'
 import {createInterface} from 'node:readline'
 import {formatManifestObject, parseManifestLine} from '../archive/manifest-line.ts'
+import {AppendFile} from '../local/append-file.ts'
 import {localStateErrorOf} from '../local/durable-file.ts'
 import {exists, formatBinding, type JournalBinding} from './journal-line.ts'
 import type {StoredPack} from './pack-writer.ts'
@@ -11,7 +12,7 @@ export class PackNotes {
   readonly #path: string
   readonly #binding: JournalBinding
   readonly #packs: Map<number, StoredPack>
-  #file: FileHandle | undefined
+  #file: Promise<AppendFile> | undefined
 
   private constructor(path: string, binding: JournalBinding, packs: Map<number, StoredPack>) {
     this.#path = path
@@ -33,14 +34,12 @@ export class PackNotes {
     return [...this.#packs.values()].sort((left, right) => left.number - right.number)
   }
 
-  /** Notes a pack; it is on disk when this resolves. @throws LocalStateError */
+  /** Notes a pack. @throws LocalStateError */
   async add(pack: StoredPack): Promise<void> {
     this.#packs.set(pack.number, pack)
     try {
-      const isNew = this.#file === undefined && this.#packs.size === 1
-      this.#file ??= await open(this.#path, isNew ? 'w' : 'a', 0o640)
-      await this.#file.appendFile(`${isNew ? `${formatBinding(this.#binding)}\n` : ''}${formatPack(pack)}`)
-      await this.#file.datasync()
+      this.#file ??= this.#open(this.#packs.size === 1)
+      await (await this.#file).append(formatPack(pack))
     } catch (error) {
       throw localStateErrorOf(error, `cannot write ${this.#path}`)
     }
@@ -62,8 +61,15 @@ export class PackNotes {
   }
 
   async close(): Promise<void> {
-    await this.#file?.close()
+    const file = this.#file
     this.#file = undefined
+    await (await file)?.close()
+  }
+
+  async #open(isNew: boolean): Promise<AppendFile> {
+    const file = await AppendFile.open(this.#path, {isNew})
+    if (isNew) await file.append(`${formatBinding(this.#binding)}\n`)
+    return file
   }
 }
 

@@ -52,17 +52,18 @@ export class PackWriter {
   }
 
   /**
-   * Adds a member with its whole content.
+   * Adds a member.
+   * @param fill puts its whole content into the memory it gets; what it throws is thrown here, and nothing was added
    * @returns once it is in a pack; `stored` resolves when that pack is in S3. The pack is sent when it is full or flushed
    */
-  async add(member: PackMember, content?: Buffer): Promise<{stored: Promise<PackedAt>}> {
+  async add(member: PackMember, fill?: (content: Buffer) => void): Promise<{stored: Promise<PackedAt>}> {
     const sizeBytes = packMemberBytes(member)
     while (!this.#pack?.hasRoomFor(sizeBytes)) {
       this.flush()
       this.#opening ??= this.#open()
       await this.#opening
     }
-    const stored = this.#pack.add(member, sizeBytes, content)
+    const stored = this.#pack.add(member, sizeBytes, fill)
     // Who asks for it may come later than a failure.
     stored.catch(() => undefined)
     return {stored}
@@ -141,13 +142,13 @@ class OpenPack {
     return this.#members.length < MAX_MEMBERS && this.#position + sizeBytes + PACK_END_BYTES <= this.memory.length
   }
 
-  async add(member: PackMember, sizeBytes: number, content: Buffer | undefined): Promise<PackedAt> {
+  add(member: PackMember, sizeBytes: number, fill: ((content: Buffer) => void) | undefined): Promise<PackedAt> {
     const offset = writePackHeader(this.memory, this.#position, member)
-    content?.copy(this.memory, offset)
+    fill?.(this.memory.subarray(offset, offset + member.sizeBytes))
     this.#position += sizeBytes
     this.memory.fill(0, offset + member.sizeBytes, this.#position)
     const at = {number: this.number, object: this.key, offset}
-    return await new Promise((resolve, reject) => {
+    return new Promise((resolve, reject) => {
       this.#members.push({at, resolve, reject})
     })
   }

@@ -8,9 +8,13 @@ const SLOW_READ_MS = 2
 /** So many reads after a slow one are made in the background, several at a time. */
 const BACKGROUND_READS = 256
 
+/** Fills memory of the file's size with its content. @throws LocalFileError */
+export type FillContent = (target: Buffer) => void
+
 /**
  * Reads files of a few KiB whole. From the page cache that takes less time than a round through the thread pool, so it is
- * done at once; where the disk must be waited for (cold disks, network file systems), reads go to the background.
+ * done at once, where the content is wanted; where the disk must be waited for (cold disks, network file systems), reads go
+ * to the background.
  */
 export class SmallFileReader {
   #background = 0
@@ -22,31 +26,34 @@ export class SmallFileReader {
   }
 
   /**
-   * The whole content of a file that must be as `expected` before and after reading.
+   * Prepares to read a file, which must be as `expected` before and after reading. The content is read by the time the
+   * result is called, at the latest.
    * @throws LocalFileError
    */
-  async read(path: Buffer, shownPath: string, expected: LocalStat): Promise<{content: Buffer; local: LocalStat}> {
+  async prepare(path: string | Buffer, shownPath: string, expected: LocalStat): Promise<FillContent> {
     if (this.#background > 0) {
       this.#background--
-      return await readInBackground(path, shownPath, expected)
+      const content = await readInBackground(path, shownPath, expected)
+      return (target) => void content.copy(target)
     }
-    const begin = this.#now()
-    const read = readAtOnce(path, shownPath, expected)
-    if (this.#now() - begin > SLOW_READ_MS) this.#background = BACKGROUND_READS
-    return read
+    return (target) => {
+      const begin = this.#now()
+      readAtOnce(path, shownPath, {expected, target})
+      if (this.#now() - begin > SLOW_READ_MS) this.#background = BACKGROUND_READS
+    }
   }
 }
 
-async function readInBackground(path: Buffer, shownPath: string, expected: LocalStat): Promise<{content: Buffer; local: LocalStat}> {
+async function readInBackground(path: string | Buffer, shownPath: string, expected: LocalStat): Promise<Buffer> {
   return await withOpenFile({path, shownPath, expected}, async (file) => {
-    const content = Buffer.allocUnsafe(file.sizeBytes)
+    const content = Buffer.allocUnsafe(expected.sizeBytes)
     await readExactly(file, content, 0)
     await checkUnchanged(file)
-    return {content, local: file.local}
+    return content
   })
 }
 
-function readAtOnce(path: Buffer, shownPath: string, expected: LocalStat): {content: Buffer; local: LocalStat} {
+function readAtOnce(path: string | Buffer, shownPath: string, {expected, target}: {expected: LocalStat; target: Buffer}): void {
   let file: number
   try {
     file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
@@ -54,18 +61,14 @@ function readAtOnce(path: Buffer, shownPath: string, expected: LocalStat): {cont
     throw localFileError(error, shownPath)
   }
   try {
-    const stats = fstatSync(file, {bigint: true})
-    if (!stats.isFile()) throw new LocalFileError('changed', shownPath, {detail: 'it is no regular file'})
-    const local = localStatOf(stats)
-    if (compareLocalStat(expected, local) === 'changed') throw new LocalFileError('changed', shownPath)
-    const content = Buffer.allocUnsafe(local.sizeBytes)
-    for (let filled = 0; filled < content.length;) {
-      const count = readSync(file, content, filled, content.length - filled, filled)
+    const isAsExpected = () => compareLocalStat(expected, localStatOf(fstatSync(file, {bigint: true}))) !== 'changed'
+    if (!isAsExpected()) throw new LocalFileError('changed', shownPath)
+    for (let filled = 0; filled < target.length;) {
+      const count = readSync(file, target, filled, target.length - filled, filled)
       if (count === 0) throw new LocalFileError('changed', shownPath, {detail: 'it became shorter'})
       filled += count
     }
-    if (compareLocalStat(local, localStatOf(fstatSync(file, {bigint: true}))) === 'changed') throw new LocalFileError('changed', shownPath)
-    return {content, local}
+    if (!isAsExpected()) throw new LocalFileError('changed', shownPath)
   } catch (error) {
     throw localFileError(error, shownPath)
   } finally {

@@ -23,9 +23,14 @@ export type WalkedEntry =
   | (WalkedBase & {readonly type: 'special'; readonly kind: 'fifo' | 'socket' | 'device'})
   | {readonly type: 'unreadable'; readonly path: BackupPath; readonly error: LocalFileError}
 
-/** The file-system path of `path` below the backup's directory `root`. */
-export function localPath(root: string, path: BackupPath): Buffer {
-  return path === '' ? Buffer.from(root) : Buffer.concat([Buffer.from(`${root}/`), backupPathBytes(path)])
+/** The file-system path of `path` below the backup's directory `root`: text where that is the same bytes, which is faster. */
+export function localPath(root: string, path: BackupPath): string | Buffer {
+  if (path === '') return root
+  return isAscii(path) ? `${root}/${path}` : Buffer.concat([Buffer.from(`${root}/`), backupPathBytes(path)])
+}
+
+function isAscii(text: string): boolean {
+  return !/[\u0080-\uffff]/.test(text)
 }
 
 /** Barman's own metadata inside `base/<id>/` (before 3.13.2), which is copied apart and last. */

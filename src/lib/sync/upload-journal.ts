@@ -4,10 +4,10 @@
  * then found in the store by its exact key, and does not stay behind.
  */
 import {createHash} from 'node:crypto'
-import {constants} from 'node:fs'
-import {open, readFile, rm, type FileHandle} from 'node:fs/promises'
+import {readFile, rm} from 'node:fs/promises'
 import {join} from 'node:path'
 import {errnoOf} from '../errors.ts'
+import {AppendFile} from '../local/append-file.ts'
 import {ensureDirectory, localStateErrorOf} from '../local/durable-file.ts'
 import {parseCrc32c, formatCrc32c} from '../archive/manifest-line.ts'
 import type {ObjectKey, UploadedPart} from '../store/object-store.ts'
@@ -48,7 +48,7 @@ export class UploadJournal {
   readonly #local: LocalStat
   readonly #parts: Map<number, UploadedPart>
   #uploadId: string | undefined
-  #file: FileHandle | undefined
+  #file: AppendFile | undefined
   #turn: Promise<void> = Promise.resolve()
 
   private constructor(path: string, key: ObjectKey, {binding, local}: UploadSource, earlier: JournaledUpload | undefined) {
@@ -90,7 +90,7 @@ export class UploadJournal {
     this.#parts.clear()
     await this.#guard(async () => {
       await this.#file?.close()
-      this.#file = await open(this.#path, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW, 0o640)
+      this.#file = await AppendFile.open(this.#path, {isNew: true})
       await this.#append({...FORMAT, key: this.key, binding: this.#binding, local: formatLocal(this.#local)})
     })
   }
@@ -100,7 +100,7 @@ export class UploadJournal {
     await this.#guard(async () => await this.#append({uploadId}))
   }
 
-  /** Notes a part that the store has; on disk, not only in memory, when this resolves. */
+  /** Notes a part that the store has. */
   async notePart(part: UploadedPart): Promise<void> {
     this.#parts.set(part.partNumber, part)
     const {partNumber, sizeBytes, etag, crc32c} = part
@@ -116,19 +116,16 @@ export class UploadJournal {
   }
 
   async close(): Promise<void> {
-    await this.#guard(async () => {
-      await this.#file?.close()
-      this.#file = undefined
-    })
+    const file = this.#file
+    this.#file = undefined
+    await this.#guard(async () => await file?.close())
   }
 
   async #append(line: Record<string, unknown>): Promise<void> {
-    this.#file ??= await open(this.#path, constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW)
-    await this.#file.appendFile(`${JSON.stringify(line)}\n`)
-    await this.#file.datasync()
+    this.#file ??= await AppendFile.open(this.#path, {isNew: false})
+    await this.#file.append(`${JSON.stringify(line)}\n`)
   }
 
-  /** One after the other: parts end in any order. */
   async #guard(work: () => Promise<void>): Promise<void> {
     const turn = this.#turn.then(work)
     this.#turn = turn.catch(() => undefined)

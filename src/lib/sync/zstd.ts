@@ -1,3 +1,4 @@
+import {isMarkedAsUntransferable} from 'node:worker_threads'
 import {constants, zstdCompress} from 'node:zlib'
 
 /** Content of one frame: independent of the others, so that ranges can be fetched and unpacked in parallel. */
@@ -24,6 +25,13 @@ export async function compressFrame(content: Buffer, level: number): Promise<Buf
       else resolve(frame)
     })
   })
+}
+
+/** Gives the memory of a frame back at once: waiting for the garbage collector, hundreds of megabytes would gather. */
+export function release(frame: Buffer): void {
+  const {buffer} = frame
+  // Small buffers share a pool of Node's, which stays.
+  if (buffer instanceof ArrayBuffer && buffer.byteLength > Buffer.poolSize && !isMarkedAsUntransferable(buffer)) buffer.transfer(0)
 }
 
 /** Whether compressing `contentBytes` to `storedBytes` was worth it. */

@@ -10,9 +10,9 @@ import type {ObjectStore} from '../../../src/lib/store/object-store.ts'
 import {BodyPool} from '../../../src/lib/sync/body-pool.ts'
 import {checkTreeUnchanged} from '../../../src/lib/sync/end-check.ts'
 import {HashPool} from '../../../src/lib/sync/hash-pool.ts'
-import {objectsOf} from '../../../src/lib/sync/manifest-upload.ts'
+import {ObjectFold} from '../../../src/lib/sync/copy-summary.ts'
 import {LocalFileError} from '../../../src/lib/sync/file-errors.ts'
-import type {JournalLine} from '../../../src/lib/sync/journal-line.ts'
+import {objectOfLine, type JournalLine} from '../../../src/lib/sync/journal-line.ts'
 import {compareListing} from '../../../src/lib/sync/listing-check.ts'
 import type {ServerContext} from '../../../src/lib/sync/server-context.ts'
 import {localPath, walkBackupTree} from '../../../src/lib/sync/tree-walk.ts'
@@ -33,7 +33,7 @@ async function copyOf(root: string): Promise<JournalLine[]> {
   return lines
 }
 
-async function* replay(lines: readonly JournalLine[]): AsyncGenerator<JournalLine> {
+async function* replay<Line>(lines: readonly Line[]): AsyncGenerator<Line> {
   yield* lines
 }
 
@@ -121,8 +121,9 @@ describe('the check at the end of a copy', () => {
         if (process.getuid() === 0) { process.setgid(65534); process.setuid(65534) }
         const lines = ${JSON.stringify(copied.map(({entry, local}) => ({entry: {...entry, mtimeNs: 0}, local: Object.fromEntries(Object.entries(local).map(([key, value]) => [key, String(value)]))})))}
           .map(({entry, local}) => ({entry, local: {device: BigInt(local.device), inode: BigInt(local.inode), sizeBytes: Number(local.sizeBytes), mtimeNs: BigInt(local.mtimeNs), ctimeNs: BigInt(local.ctimeNs), linkCount: Number(local.linkCount)}}))
+        const {HashPool} = await source('lib/sync/hash-pool.ts')
         async function* replay() { yield* lines }
-        await checkTreeUnchanged(${JSON.stringify(at(''))}, replay(), {pool: new BodyPool(1e6), partSizeBytes: 1024, signal: new AbortController().signal})
+        await checkTreeUnchanged(${JSON.stringify(at(''))}, replay(), {pool: new BodyPool(1e6), hashes: new HashPool(1), partSizeBytes: 1024, signal: new AbortController().signal})
           .then((added) => console.log('added', added), ({fault, shownPath}) => console.log(fault, shownPath))`)
       const {stdout, stderr} = await exit
       chmodSync(at(name), 0o755)
@@ -156,7 +157,10 @@ describe('the listing compared with what was copied', () => {
       for (const [name, sizeBytes] of listed) yield {key: `${keys.dataPrefix(ID)}${name}`, sizeBytes, lastModified: new Date(0)}
     }} as unknown as ObjectStore
     const context = {store, keys, signal: new AbortController().signal} as ServerContext
-    return await compareListing(context, ID, () => objectsOf({packs: [], lines: () => replay([{entry: {type: 'directory'} as ManifestEntry, local}, ...copied])}), keysInMemory)
+    const objects = copied.map((each) => objectOfLine(each)!)
+    const expected = new ObjectFold()
+    for (const object of objects) expected.add(object)
+    return await compareListing(context, ID, {expected, objects: () => replay(objects)}, keysInMemory)
   }
 
   const whole = names.map((name) => [name, 3] as const)

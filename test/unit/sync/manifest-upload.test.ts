@@ -2,11 +2,12 @@ import {createHash} from 'node:crypto'
 import {setTimeout as delay} from 'node:timers/promises'
 import {gunzipSync} from 'node:zlib'
 import {expect} from 'chai'
-import {parseManifestLine} from '../../../src/lib/archive/manifest-line.ts'
+import {formatManifestEntry, parseManifestLine} from '../../../src/lib/archive/manifest-line.ts'
 import {StoreRefusedError} from '../../../src/lib/errors.ts'
 import type {ObjectStore} from '../../../src/lib/store/object-store.ts'
-import type {JournalLine} from '../../../src/lib/sync/journal-line.ts'
-import {uploadManifest} from '../../../src/lib/sync/manifest-upload.ts'
+import {CopySummary} from '../../../src/lib/sync/copy-summary.ts'
+import {objectOfLine, type JournalLine} from '../../../src/lib/sync/journal-line.ts'
+import {uploadManifest, type CopiedBackup} from '../../../src/lib/sync/manifest-upload.ts'
 import {useSyncSetting} from '../../support/sync-setting.ts'
 import {ID} from './base-setting.ts'
 
@@ -34,13 +35,24 @@ describe('the manifest on its way to S3', () => {
     }
   }
 
+  async function backup(failAt?: number): Promise<CopiedBackup> {
+    const summary = new CopySummary(ID, 'mirror')
+    for await (const line of copied()) summary.addLine(line)
+    return {
+      layout: 'mirror', summary,
+      async* entryLines() { for await (const {entry} of copied(failAt)) yield formatManifestEntry(entry) },
+      async* objects() { for await (const line of copied(failAt)) yield objectOfLine(line)! },
+    }
+  }
+
   it('holds header, entries, objects and end, and its size and digest are those of what is stored', async () => {
     const setting = use()
-    const manifest = await uploadManifest(setting.context(), ID, 'mirror', {packs: [], lines: () => copied()})
+    const manifest = await uploadManifest(setting.context(), ID, await backup())
     const {body} = setting.store.objects.get(setting.keys.manifest(ID))!
     expect(manifest).to.deep.include({sizeBytes: body.length, sha256: createHash('sha256').update(body).digest('hex')})
     const lines = gunzipSync(body).toString().trimEnd().split('\n').map(parseManifestLine)
     expect(lines.map(({line}) => line)).to.deep.equal(['header', ...Array.from({length: FILES}, () => 'entry'), ...Array.from({length: FILES}, () => 'object'), 'end'])
+    expect((await backup()).summary.features).to.deep.equal(['mirror'])
     expect(lines.at(-1)).to.deep.include({files: FILES, objects: FILES, sourceBytes: 3 * FILES, storedBytes: 3 * FILES})
     expect(open).to.equal(0)
   })
@@ -50,7 +62,7 @@ describe('the manifest on its way to S3', () => {
     const store = {...setting.store, async putStream(_key: string, body: AsyncIterable<Uint8Array>) {
       for await (const chunk of body) if (chunk.length > 0) throw new StoreRefusedError('broken off', {storeCode: 'x', scope: 'request'})
     }} as unknown as ObjectStore
-    const error = await uploadManifest(setting.context({store}), ID, 'mirror', {packs: [], lines: () => copied()}).then(() => undefined, (thrown: unknown) => thrown)
+    const error = await uploadManifest(setting.context({store}), ID, await backup()).then(() => undefined, (thrown: unknown) => thrown)
     expect((error as Error).message).to.equal('broken off')
     await delay(20)
     expect(open).to.equal(0)
@@ -59,7 +71,7 @@ describe('the manifest on its way to S3', () => {
   it('a journal that cannot be read to its end is an error, never a shorter manifest', async () => {
     const setting = use()
     for (const failAt of [0, FILES - 1]) {
-      const error = await uploadManifest(setting.context(), ID, 'mirror', {packs: [], lines: () => copied(failAt)}).then(() => undefined, (thrown: unknown) => thrown)
+      const error = await uploadManifest(setting.context(), ID, await backup(failAt)).then(() => undefined, (thrown: unknown) => thrown)
       expect((error as Error).message).to.equal('the journal cannot be read')
       expect(setting.store.objects.has(setting.keys.manifest(ID))).to.equal(false)
       expect(open).to.equal(0)
@@ -74,7 +86,7 @@ describe('the manifest on its way to S3', () => {
       if (name !== 'head') return typeof value === 'function' ? (value as (...args: unknown[]) => unknown).bind(target) : value
       return async (...args: Parameters<ObjectStore['head']>) => ({...(await target.head(...args))!, sizeBytes: 1})
     }})
-    const error = await uploadManifest(setting.context({store: lying}), ID, 'mirror', {packs: [], lines: () => copied()}).then(() => undefined, (thrown: unknown) => thrown)
+    const error = await uploadManifest(setting.context({store: lying}), ID, await backup()).then(() => undefined, (thrown: unknown) => thrown)
     expect(error).to.be.instanceOf(StoreRefusedError).and.include({storeCode: 'SizeMismatch'})
   })
 })
