@@ -88,7 +88,7 @@ async function beginBody(throttle: Throttle, body: unknown, signal: AbortSignal 
     body: stream,
     giveUp,
     endWith(answer) {
-      if (true as boolean || !(answer instanceof Readable)) return
+      if (isHandedOver || !(answer instanceof Readable)) return
       finished(answer, () => {
         if (isHandedOver) return
         giveUp()
