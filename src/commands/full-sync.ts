@@ -2,7 +2,7 @@ import {Args} from '@oclif/core'
 import type {RequestCounts} from '../lib/store/object-store.ts'
 import {BarmansCommand} from '../lib/cli/base-command.ts'
 import {chooseServers, forEachServer} from '../lib/cli/each-server.ts'
-import {dryRunFlag, storeFlags} from '../lib/cli/flags.ts'
+import {dryRunFlag, syncFlags} from '../lib/cli/flags.ts'
 import {renderFullSync} from '../lib/cli/render/full-sync.ts'
 import {syncFull, type FullSyncResult} from '../lib/sync/full-sync.ts'
 import {openQueue} from '../lib/sync/queue-access.ts'
@@ -22,7 +22,7 @@ export default class FullSync extends BarmansCommand<FullSyncCommandResult> {
     {description: 'Everything of one server:', command: '<%= config.bin %> <%= command.id %> main-server'},
     {description: 'Two servers, from cron once a day:', command: '<%= config.bin %> <%= command.id %> main-server other-server'},
   ]
-  static override flags = {...storeFlags, 'dry-run': dryRunFlag}
+  static override flags = {...syncFlags, 'dry-run': dryRunFlag}
   static override strict = false
   static override summary = 'Copy base backups, then WAL, of a server to S3. Made to run daily.'
 

@@ -65,6 +65,14 @@ describe('the command line', function () {
       expect(error.message).to.contain('transfer.concurrency').and.contain('transfer.partSize').and.contain('bas')
     })
 
+    it('names what a flag says otherwise: --max-bandwidth is transfer.maxBandwidth of one run', async () => {
+      for (const command of ['wal sync pg', 'base sync pg', 'full-sync pg']) {
+        const {status, stderr} = await runCli([...command.split(' '), '--max-bandwidth', '1KiB'], {environment: await configure()})
+        expect(status, command).to.equal(3)
+        expect(stderr, command).to.match(/transfer\.maxBandwidth "1KiB" \(flag\): must be a size per second of at least 64KiB/)
+      }
+    })
+
     it('says where it looked when no bucket is configured', async () => {
       const {status, stderr} = await runCli(['wal', 'sync', 'pg'], {environment: {BARMANS3_QUEUE_DIRECTORY: directory()}})
       expect(status).to.equal(3)

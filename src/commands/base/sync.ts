@@ -2,7 +2,7 @@ import {Args, Flags} from '@oclif/core'
 import type {RequestCounts} from '../../lib/store/object-store.ts'
 import {BarmansCommand} from '../../lib/cli/base-command.ts'
 import {forEachServer} from '../../lib/cli/each-server.ts'
-import {dryRunFlag, storeFlags} from '../../lib/cli/flags.ts'
+import {dryRunFlag, syncFlags} from '../../lib/cli/flags.ts'
 import {renderBaseSync} from '../../lib/cli/render/base-sync.ts'
 import {baseServerNames, checkBaseSyncFlags} from '../../lib/cli/base-servers.ts'
 import type {BaseSyncResult} from '../../lib/sync/base-result.ts'
@@ -29,7 +29,7 @@ export default class BaseSync extends BarmansCommand<BaseSyncCommandResult> {
     {description: 'Take over from a host that has stopped for good:', command: '<%= config.bin %> <%= command.id %> main-server --backup 20261101T020000 --adopt'},
   ]
   static override flags = {
-    ...storeFlags,
+    ...syncFlags,
     adopt: Flags.boolean({summary: 'Take over a backup that another host began and will not finish.', dependsOn: ['backup']}),
     again: Flags.boolean({summary: 'Send a backup again that was deleted in S3 on purpose or copied by the old scripts.', dependsOn: ['backup']}),
     backup: Flags.string({summary: 'Only this backup; may be given several times.', multiple: true, helpValue: 'ID'}),

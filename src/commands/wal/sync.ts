@@ -1,7 +1,7 @@
 import {Args, Flags} from '@oclif/core'
 import type {RequestCounts} from '../../lib/store/object-store.ts'
 import {BarmansCommand} from '../../lib/cli/base-command.ts'
-import {dryRunFlag, storeFlags} from '../../lib/cli/flags.ts'
+import {dryRunFlag, syncFlags} from '../../lib/cli/flags.ts'
 import {forEachServer, chooseServers} from '../../lib/cli/each-server.ts'
 import {renderWalSync} from '../../lib/cli/render/wal-sync.ts'
 import {syncWal, type WalSyncOptions} from '../../lib/sync/wal-sync.ts'
@@ -29,7 +29,7 @@ export default class WalSync extends BarmansCommand<WalSyncCommandResult> {
     {description: 'All servers, from cron every 15 minutes:', command: '<%= config.bin %> <%= command.id %> --all'},
   ]
   static override flags = {
-    ...storeFlags,
+    ...syncFlags,
     all: Flags.boolean({default: false, summary: 'Every server that Barman or the configuration knows.'}),
     'dry-run': dryRunFlag,
   }

@@ -16,11 +16,21 @@ export const storeFlags = {
   concurrency: Flags.string({summary: 'Requests at the same time, in place of transfer.concurrency.', helpGroup: 'S3', helpValue: 'N'}),
 }
 
+/** For commands that send much. */
+export const syncFlags = {
+  ...storeFlags,
+  'max-bandwidth': Flags.string({
+    summary: 'Bytes a second over all connections, such as 50MiB, in place of transfer.maxBandwidth.', helpGroup: 'S3', helpValue: 'SIZE',
+  }),
+}
+
 export const dryRunFlag = Flags.boolean({char: 'n', summary: 'Show what would be done, change nothing.', default: false})
 
 /** The settings that flags override, by their dotted path. */
 export function overridesOf(flags: Readonly<Record<string, unknown>>): Record<string, string> {
-  const paths: Readonly<Record<string, string>> = {'s3-uri': 's3.uri', 's3-endpoint': 's3.endpoint', concurrency: 'transfer.concurrency'}
+  const paths: Readonly<Record<string, string>> = {
+    's3-uri': 's3.uri', 's3-endpoint': 's3.endpoint', concurrency: 'transfer.concurrency', 'max-bandwidth': 'transfer.maxBandwidth',
+  }
   const overrides: Record<string, string> = {}
   for (const [flag, path] of Object.entries(paths)) {
     const value = flags[flag]
