@@ -70,6 +70,7 @@ class BackupCopy {
     }
     const copied = await copyUntilStable(this.#context, {
       backupId: this.#id, root: this.#root, identity: this.#identity, binding: this.#binding(), isFirst: isFirst && !isTombstoned,
+      areTimesKept: /rsync/.test(this.#backup.info?.mode ?? ''),
       readLocal: async (id) => await readBackup(this.#context.server, id),
       identityOf: (backup) => identityOf(backup, this.#options.systemId),
       onCopied: async () => {

@@ -39,13 +39,13 @@ export interface Later<Result> {
   readonly later: Promise<Result>
 }
 
-export interface OrderOptions {
+export interface OrderOptions<Item> {
   /** Calls at the same time. */
   readonly limit: number
   /** Results that may wait behind a slow one. */
   readonly window: number
-  /** Called when nothing more can begin before a `later` result comes: whoever gathers should send what there is. */
-  readonly onStall?: () => void
+  /** Called when nothing more can begin before the result of this item comes: whoever gathers should send what holds it. */
+  readonly onStall?: (item: Item) => void
 }
 
 /**
@@ -53,9 +53,9 @@ export interface OrderOptions {
  * rejection the calls under way are awaited before it is thrown, so nothing runs on behind the caller's back.
  */
 export async function* mapInOrder<Item, Result>(
-  items: AsyncIterable<Item>, {limit, window, onStall}: OrderOptions, work: (item: Item) => Promise<Result | Later<Result>>,
+  items: AsyncIterable<Item>, {limit, window, onStall}: OrderOptions<Item>, work: (item: Item) => Promise<Result | Later<Result>>,
 ): AsyncGenerator<Result, void, undefined> {
-  const queue: Promise<Result>[] = []
+  const queue = new Queue<{item: Item; result: Promise<Result>}>()
   const running = new Set<Promise<unknown>>()
   const source = items[Symbol.asyncIterator]()
   let isExhausted = false
@@ -71,25 +71,60 @@ export async function* mapInOrder<Item, Result>(
         const result = task.then(async (value) => (isLater(value) ? await value.later : value))
         // Looked at only in its turn, which may be after it has failed.
         result.catch(() => undefined)
-        queue.push(result)
+        queue.push({item: next.value, result})
         const settled: Promise<unknown> = task.then(() => undefined, () => undefined).finally(() => running.delete(settled))
         running.add(settled)
       }
-      const first = queue[0]
-      if (first === undefined) return
+      const head = queue.first()
+      if (head === undefined) return
+      const first = head.result
       // A slow first one must not keep free places idle: wait for it, or for any place to become free.
       if (!isExhausted && queue.length < window && running.size >= limit) {
         const isFirst = await Promise.race([first.then(() => true), ...[...running].map((task) => task.then(() => false))])
         if (!isFirst && !(await isSettled(first))) continue
       } else if (onStall && !(await isSettled(first))) {
-        onStall()
+        onStall(head.item)
       }
       queue.shift()
       yield await first
     }
   } finally {
-    await Promise.allSettled(queue)
+    // Not the `later` results: whoever gathers for them ends them.
+    await Promise.allSettled(running)
     await source.return?.()
+  }
+}
+
+/** First in, first out; an array that is shifted moves all of its thousands each time. */
+export class Queue<Item> implements Iterable<Item> {
+  #items: (Item | undefined)[] = []
+  #begin = 0
+
+  get length(): number {
+    return this.#items.length - this.#begin
+  }
+
+  first(): Item | undefined {
+    return this.#items[this.#begin]
+  }
+
+  push(item: Item): void {
+    this.#items.push(item)
+  }
+
+  shift(): Item | undefined {
+    const item = this.#items[this.#begin]
+    if (this.length === 0) return undefined
+    this.#items[this.#begin++] = undefined
+    if (this.#begin > 1024 && this.#begin * 2 > this.#items.length) {
+      this.#items = this.#items.slice(this.#begin)
+      this.#begin = 0
+    }
+    return item
+  }
+
+  * [Symbol.iterator](): Generator<Item, void, undefined> {
+    for (let index = this.#begin; index < this.#items.length; index++) yield this.#items[index] as Item
   }
 }
 

@@ -31,6 +31,8 @@ export interface StableCopyRequest {
   readonly root: string
   readonly identity: BackupIdentity
   readonly binding: JournalBinding
+  /** Files have PostgreSQL's own times (methods of rsync). */
+  readonly areTimesKept: boolean
   /** Nobody has begun to copy this backup before, so nobody can refer to its objects. */
   readonly isFirst: boolean
   readonly readLocal: (id: BackupId) => Promise<CatalogBackup | undefined>
@@ -160,6 +162,7 @@ class CopyRounds {
     try {
       return await copyTree(this.#context, {
         backupId, root, journal, uploads: this.#uploads, earlier: this.#earlier, witness, guarded: this.#guarded, totals,
+        areTimesKept: this.#request.areTimesKept,
       })
     } finally {
       ended.abort()

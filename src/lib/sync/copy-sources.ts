@@ -18,4 +18,6 @@ export interface CopySources {
   /** Objects of this backup's that others refer to. */
   readonly guarded: ProtectedObjects
   readonly totals: CopyTotals
+  /** Files have PostgreSQL's own times (methods of rsync). */
+  readonly areTimesKept: boolean
 }

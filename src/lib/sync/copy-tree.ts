@@ -12,7 +12,7 @@ import type {ItemProblem, ServerContext} from './server-context.ts'
 import {walkBackupTree, type WalkedEntry} from './tree-walk.ts'
 
 /** Results that may wait behind a slow file: more than two packs full of small ones, few enough to hold in memory. */
-const WINDOW = 20_000
+const WINDOW = 10_000
 const MAX_NAMED_FAILURES = 20
 
 export interface CopiedTree {
@@ -94,7 +94,7 @@ class TreeCopy implements CopiedTree {
     const copier = this.#copier
     try {
       const lines = mapInOrder(this.#candidates(), {
-        limit: this.#context.concurrency, window: WINDOW, onStall: () => copier.flush(),
+        limit: this.#context.concurrency, window: WINDOW, onStall: ({found}) => copier.hurry(found.path),
       }, async (candidate) => await this.#copy(candidate))
       for await (const line of lines) if (line) await this.#note(line)
     } finally {
@@ -147,9 +147,9 @@ class TreeCopy implements CopiedTree {
   }
 
   #plan(found: WalkedFile, earlier: readonly EarlierFile[]): FilePlan {
-    const {witness} = this.#sources
-    const file = {sizeBytes: found.sizeBytes, knownCrc32c: earlier.length > 0 ? witness?.crc32cOf(found.path) : undefined}
-    return planFile(file, earlier, this.#context.base.layout)
+    const {witness, areTimesKept} = this.#sources
+    const knownCrc32c = earlier.length > 0 ? witness?.crc32cOf(found.path) : undefined
+    return planFile({...found, knownCrc32c, areTimesKept}, earlier, this.#context.base.layout)
   }
 
   /** @throws what does not concern this file alone */

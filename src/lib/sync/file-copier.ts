@@ -1,6 +1,6 @@
 import {hash} from 'node:crypto'
 import {crc32c} from '@node-rs/crc32'
-import {formatBackupPath} from '../archive/backup-path.ts'
+import {formatBackupPath, type BackupPath} from '../archive/backup-path.ts'
 import type {FileEntry, ManifestEntry, ManifestObject} from '../archive/manifest.ts'
 import {PACKED_FILE_BYTES} from '../archive/pack.ts'
 import {ConflictError} from '../errors.ts'
@@ -34,6 +34,7 @@ export class FileCopier {
   readonly #packs: PackWriter
   readonly #small = new SmallFileReader()
   readonly #packing = new Set<Promise<void>>()
+  readonly #later = new Set<Promise<unknown>>()
 
   constructor(context: ServerContext, sources: CopySources) {
     this.#context = context
@@ -45,9 +46,9 @@ export class FileCopier {
     }, backupId, (number) => journal.packs.get(number) !== undefined)
   }
 
-  /** Sends what is gathered so far. */
-  flush(): void {
-    this.#packs.flush()
+  /** Sends the pack that holds this entry, should it still be waiting for more. */
+  hurry(path: BackupPath): void {
+    this.#packs.flushIfHolds(path)
   }
 
   /** Sends the last pack, when the walk has ended and everything that belongs into packs is in one. */
@@ -56,8 +57,10 @@ export class FileCopier {
     this.#packs.flush()
   }
 
+  /** Ends what is under way; nothing is noted any more afterwards. */
   async close(): Promise<void> {
     await this.#packs.close()
+    await Promise.allSettled(this.#later)
   }
 
   /** A directory, link or special file. */
@@ -70,7 +73,7 @@ export class FileCopier {
     if (this.#context.base.layout === 'mirror') return {entry, local}
     if (known && isSameOther(known.entry, entry) && this.#isStored(known.stored)) return {entry, local, stored: known.stored!}
     const {stored} = await this.#pack(this.#packs.add({...entry, sizeBytes: 0}))
-    return {later: stored.then(({number}) => ({entry, local, stored: {pack: number}}))}
+    return this.#comesLater(stored.then(({number}) => ({entry, local, stored: {pack: number}})))
   }
 
   /** What an earlier run sent is sent for good, if the file is still the same. Device numbers may change with a reboot. */
@@ -117,13 +120,19 @@ export class FileCopier {
         facts = {crc32c: crc32c(target), sha256: hash('sha256', target, 'hex')}
       }))
     const {stored} = await this.#pack(packing)
-    return {later: stored.then(async ({number, object, offset}) => {
+    return this.#comesLater(stored.then(async ({number, object, offset}) => {
       const line: JournalLine = {entry: this.#entry(found, facts, object, offset), local: found.local, stored: {pack: number}}
       this.#countSent(sizeBytes)
       this.#context.progress.advance({bytes: sizeBytes})
       await journal.noteSent(line)
       return line
-    })}
+    }))
+  }
+
+  #comesLater(later: Promise<JournalLine>): Later<JournalLine> {
+    const ended: Promise<unknown> = later.then(() => undefined, () => undefined).finally(() => this.#later.delete(ended))
+    this.#later.add(ended)
+    return {later}
   }
 
   /** Remembers who is still on the way into a pack, so that the last one is not sent without them. */

@@ -18,6 +18,18 @@ export interface EarlierFile {
   readonly unusable: string | undefined
 }
 
+export interface PlannedFile {
+  readonly sizeBytes: number
+  readonly mtimeNs: bigint
+  /**
+   * What PostgreSQL's backup_manifest says of it. Another value than the earlier file's proves that it changed, an equal
+   * one proves nothing.
+   */
+  readonly knownCrc32c: number | undefined
+  /** Its times are those of PostgreSQL's own file (methods of rsync); pg_basebackup gives the time of the copy. */
+  readonly areTimesKept: boolean
+}
+
 /**
  * `pack`: into a tar pack. `send`: as an object of its own. `use`: the earlier object holds this content; nothing is read.
  * `compare`: it may; read it, and its SHA-256 decides. What `use` comes to depends on the layout: compact refers to the
@@ -31,12 +43,9 @@ export type FilePlan =
  * Design: same content means the same hard link, both ends looked at in the same run, or the same path and size and then
  * an equal SHA-256. Never mtime alone, never CRC32C.
  *
- * @param knownCrc32c what PostgreSQL's backup_manifest says of this file; another value than the earlier file's proves
- *   that it changed, an equal one proves nothing
+ * A file that is probably another is sent at once: to compare it first would mean to read it twice.
  */
-export function planFile(
-  file: {readonly sizeBytes: number; readonly knownCrc32c: number | undefined}, earlier: readonly EarlierFile[], layout: BackupLayout,
-): FilePlan {
+export function planFile(file: PlannedFile, earlier: readonly EarlierFile[], layout: BackupLayout): FilePlan {
   if (layout === 'compact' && file.sizeBytes < PACKED_FILE_BYTES) return {action: 'pack', reason: 'small'}
   let reason = earlier.length === 0 ? 'new' : 'another size than before'
   for (const candidate of earlier) {
@@ -53,6 +62,10 @@ export function planFile(
     if (isHardLink) return {action: 'use', reason: `hard link to backup ${candidate.backupId}`, earlier: {...candidate, object}}
     if (file.knownCrc32c !== undefined && file.knownCrc32c !== entry.crc32c) {
       reason = 'changed, by PostgreSQL\'s backup_manifest'
+      continue
+    }
+    if (file.knownCrc32c === undefined && file.areTimesKept && file.mtimeNs !== entry.mtimeNs) {
+      reason = 'another time than before'
       continue
     }
     return {action: 'compare', reason: `same path and size as in backup ${candidate.backupId}`, earlier: {...candidate, object}}

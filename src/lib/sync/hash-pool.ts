@@ -46,11 +46,14 @@ export interface ContentHash {
  */
 export class HashPool {
   readonly #maxThreads: number
+  readonly #file: URL
   readonly #workers: HashWorker[] = []
   #lastDigest = 0
 
-  constructor(maxThreads = Math.min(MAX_THREADS, availableParallelism())) {
+  /** @param file the module that the threads run */
+  constructor(maxThreads = Math.min(MAX_THREADS, availableParallelism()), file = workerFile()) {
     this.#maxThreads = maxThreads
+    this.#file = file
   }
 
   /** SHA-256, 64 hex digits, and CRC32C of one content in memory. */
@@ -78,7 +81,7 @@ export class HashPool {
     const idle = this.#workers.find(({load}) => load === 0)
     if (idle) return idle
     if (this.#workers.length < this.#maxThreads) {
-      const worker = new HashWorker()
+      const worker = new HashWorker(this.#file)
       this.#workers.push(worker)
       return worker
     }
@@ -138,6 +141,11 @@ class WorkerHash implements ContentHash {
   }
 }
 
+/** Beside this file, compiled or not. */
+function workerFile(): URL {
+  return new URL(import.meta.url.endsWith('.ts') ? './hash-worker.ts' : './hash-worker.js', import.meta.url)
+}
+
 interface Waiting {
   readonly resolve: (answer: HashAnswer) => void
   readonly reject: (error: unknown) => void
@@ -151,10 +159,9 @@ class HashWorker {
   #lastJob = 0
   #failure: unknown
 
-  constructor() {
-    // Beside this file, compiled or not.
-    const file = import.meta.url.endsWith('.ts') ? './hash-worker.ts' : './hash-worker.js'
-    this.#thread = new Worker(new URL(file, import.meta.url))
+  constructor(file: URL) {
+    // Node's own options are for the main program.
+    this.#thread = new Worker(file, {execArgv: []})
     this.#thread.on('message', (answer: HashAnswer) => {
       const waiting = this.#waiting.get(answer.job)
       this.#waiting.delete(answer.job)

@@ -7,7 +7,7 @@ import {LineFile} from '../local/line-file.ts'
 import type {LocalStat} from './local-stat.ts'
 
 /** So many lines may be lost when the process is killed: their files are sent again. */
-export const UNFLUSHED_LINES = 16
+const UNFLUSHED_LINES = 16
 
 /** Where an entry of layout compact is stored: in a pack, or in an object of its own or of an earlier backup. */
 export interface StoredIn {

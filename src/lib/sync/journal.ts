@@ -9,6 +9,7 @@ import {join} from 'node:path'
 import type {ManifestObject} from '../archive/manifest.ts'
 import {ensureDirectory, localStateErrorOf} from '../local/durable-file.ts'
 import {fileNameForServer} from '../local/server-file-name.ts'
+import {Queue} from './concurrency.ts'
 import {exists, JournalFile, readEntryLines, readJournal, readObjects, type JournalBinding, type JournalLine} from './journal-line.ts'
 import {PackNotes, removePackNotes} from './pack-notes.ts'
 import {byPath, removeSentNotes, SentNotes} from './sent-notes.ts'
@@ -63,7 +64,7 @@ export class JournalWriter {
   readonly #notes: SentNotes
   readonly #earlier: Lookahead
   /** Earlier lines that were asked for and of which nothing has been written yet: as many as the walk is ahead. */
-  #asked: JournalLine[] = []
+  readonly #asked = new Queue<JournalLine>()
 
   private constructor(
     directory: string, backupId: string, binding: JournalBinding, {file, earlier, packs}: {file: JournalFile; earlier: Lookahead; packs: PackNotes},
@@ -122,8 +123,7 @@ export class JournalWriter {
 
   /** Adds a line, in the order of path bytes. What an earlier run knew of this path and those before it is forgotten. */
   async append(line: JournalLine): Promise<void> {
-    const known = this.#asked.findIndex(({entry}) => entry.path > line.entry.path)
-    this.#asked = known < 0 ? [] : known > 0 ? this.#asked.slice(known) : this.#asked
+    for (let asked = this.#asked.first(); asked && asked.entry.path <= line.entry.path; asked = this.#asked.first()) this.#asked.shift()
     try {
       await this.#file.add(line)
       this.#notes.settle(line.entry.path)

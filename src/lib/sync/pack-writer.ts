@@ -1,4 +1,5 @@
 import type {ArchiveKeys} from '../archive/keys.ts'
+import type {BackupPath} from '../archive/backup-path.ts'
 import type {ManifestObject} from '../archive/manifest.ts'
 import {PACK_BYTES, PACK_END_BYTES, packMemberBytes, writePackHeader, type PackMember} from '../archive/pack.ts'
 import type {ObjectStore} from '../store/object-store.ts'
@@ -6,7 +7,7 @@ import type {BodyPool} from './body-pool.ts'
 import type {HashPool} from './hash-pool.ts'
 
 /** Members of one pack at most: their lines wait in memory until it is stored. */
-const MAX_MEMBERS = 8192
+const MAX_MEMBERS = 4096
 
 export interface PackWriterDeps {
   readonly store: ObjectStore
@@ -69,10 +70,15 @@ export class PackWriter {
     return {stored}
   }
 
-  /** Sends the pack that is being filled, whatever is in it. */
+  /** Sends the pack that is being filled, if it holds this member. */
+  flushIfHolds(path: BackupPath): void {
+    if (this.#pack?.holds(path)) this.flush()
+  }
+
+  /** Sends the pack that is being filled, unless it is empty. */
   flush(): void {
     const pack = this.#pack
-    if (!pack) return
+    if (!pack || pack.memberCount === 0) return
     this.#pack = undefined
     const sending: Promise<void> = this.#send(pack).finally(() => this.#sending.delete(sending))
     this.#sending.add(sending)
@@ -126,6 +132,7 @@ class OpenPack {
   readonly number: number
   readonly key: string
   #position = 0
+  readonly #paths = new Set<BackupPath>()
   readonly #members: {at: PackedAt; resolve: (at: PackedAt) => void; reject: (error: unknown) => void}[] = []
 
   constructor(memory: Buffer, number: number, key: string) {
@@ -138,6 +145,10 @@ class OpenPack {
     return this.#members.length
   }
 
+  holds(path: BackupPath): boolean {
+    return this.#paths.has(path)
+  }
+
   hasRoomFor(sizeBytes: number): boolean {
     return this.#members.length < MAX_MEMBERS && this.#position + sizeBytes + PACK_END_BYTES <= this.memory.length
   }
@@ -148,6 +159,7 @@ class OpenPack {
     this.#position += sizeBytes
     this.memory.fill(0, offset + member.sizeBytes, this.#position)
     const at = {number: this.number, object: this.key, offset}
+    this.#paths.add(member.path)
     return new Promise((resolve, reject) => {
       this.#members.push({at, resolve, reject})
     })

@@ -1,8 +1,10 @@
 import {rename, rm} from 'node:fs/promises'
-import {JournalFile, UNFLUSHED_LINES, type JournalBinding, type JournalLine} from './journal-line.ts'
+import {JournalFile, type JournalBinding, type JournalLine} from './journal-line.ts'
 
-/** Beyond so many lines the file is written anew without those that the journal has by now. */
+/** Beyond so many lines, most of them of no use any more, the file is written anew. */
 const MAX_LINES = 8192
+/** What the journal does not have by then is written here. */
+const PATIENCE_MS = 100
 
 /**
  * Lines of files that are sent while one before them in path order is still on its way: the journal cannot have them yet,
@@ -13,6 +15,8 @@ export class SentNotes {
   readonly #binding: JournalBinding
   readonly #waiting = new Map<string, JournalLine>()
   #fresh: JournalLine[] = []
+  #timer: NodeJS.Timeout | undefined
+  #failure: {error: unknown} | undefined
   #file: JournalFile | undefined
   #lineCount = 0
   #turn: Promise<void> = Promise.resolve()
@@ -27,9 +31,23 @@ export class SentNotes {
    * `isDear` at once.
    */
   async add(line: JournalLine, {isDear = false} = {}): Promise<void> {
+    if (this.#failure) throw this.#failure.error
     this.#waiting.set(line.entry.path, line)
     this.#fresh.push(line)
-    if (!isDear && this.#fresh.length < UNFLUSHED_LINES) return
+    if (isDear) {
+      await this.#writeFresh()
+      return
+    }
+    this.#timer ??= setTimeout(() => {
+      this.#writeFresh().catch((error: unknown) => {
+        this.#failure ??= {error}
+      })
+    }, PATIENCE_MS).unref()
+  }
+
+  async #writeFresh(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
     const lines = this.#fresh.filter(({entry}) => this.#waiting.has(entry.path))
     this.#fresh = []
     if (lines.length > 0) await this.#inTurn(async () => await this.#write(lines))
@@ -42,7 +60,7 @@ export class SentNotes {
 
   /** Whether the file holds so much that is of no use any more that it should be compacted, once the journal is on disk. */
   get isLong(): boolean {
-    return this.#lineCount > MAX_LINES
+    return this.#lineCount > MAX_LINES && this.#lineCount > 2 * this.#waiting.size
   }
 
   async compact(): Promise<void> {
@@ -63,6 +81,7 @@ export class SentNotes {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#timer)
     await this.#inTurn(async () => await this.#file?.close())
   }
 

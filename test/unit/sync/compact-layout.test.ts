@@ -8,8 +8,8 @@ import {backupPathBytes} from '../../../src/lib/archive/backup-path.ts'
 import type {FileEntry, ManifestObject} from '../../../src/lib/archive/manifest.ts'
 import {parseManifestLine} from '../../../src/lib/archive/manifest-line.ts'
 import type {ServerContext} from '../../../src/lib/sync/server-context.ts'
-import {relativeKeys, useSyncSetting, type SyncSetting} from '../../support/sync-setting.ts'
-import {ID, readManifest, record, sync} from './base-setting.ts'
+import {relativeKeys, useSyncSetting, watchStore, type SyncSetting} from '../../support/sync-setting.ts'
+import {ID, readManifest, record, StoreRefused, sync} from './base-setting.ts'
 
 const MIB = 1024 ** 2
 const SECOND = '20261102T020000'
@@ -116,6 +116,25 @@ describe('layout compact', () => {
     expectFaithful(setting)
     // 3,000 x 16.5 KiB in packs of 16 MiB, one large file of the sample, identity, marker, manifest, backup.info, record.
     expect(setting.store.requestCounts().PutObject).to.be.at.most(4 + 1 + 8)
+  })
+
+  it('a pack that the store refuses ends the run, and the next one sends what is missing', async () => {
+    const setting = use()
+    mkdirSync(at('data/many'))
+    for (let index = 0; index < 10_500; index++) writeFileSync(at(`data/many/${index}`), String(index))
+    rmSync(at('data/backup_manifest'))
+    const store = watchStore(setting.store, {before: ({method, args}) => {
+      if (method === 'put' && String(args[0]).endsWith('packs/0002.tar')) throw new StoreRefused('run')
+    }})
+    expect((await sync(setting, {}, compact({store}))).exitCode).to.equal(1)
+    expect(record(setting)).to.equal(undefined)
+    const first = relativeKeys(setting).filter((key) => key.includes('/packs/'))
+    expect(first).to.include(`base/${ID}/packs/0001.tar`)
+    const puts: string[] = []
+    const watched = watchStore(setting.store, {before: ({method, args}) => void (method === 'put' && puts.push(setting.keys.relative(String(args[0]))))})
+    expect((await sync(setting, {}, compact({store: watched}))).exitCode).to.equal(0)
+    expect(puts.filter((key) => first.includes(key))).to.deep.equal([])
+    expectFaithful(setting)
   })
 
   it('files that do not shrink are stored plain, and with compression none all are', async () => {
