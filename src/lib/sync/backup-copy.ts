@@ -70,7 +70,7 @@ class BackupCopy {
     }
     const copied = await copyUntilStable(this.#context, {
       backupId: this.#id, root: this.#root, identity: this.#identity, binding: this.#binding(), isFirst: isFirst && !isTombstoned,
-      areTimesKept: /rsync/.test(this.#backup.info?.mode ?? ''),
+      areTimesKept: areTimesKept(this.#backup),
       readLocal: async (id) => await readBackup(this.#context.server, id),
       identityOf: (backup) => identityOf(backup, this.#options.systemId),
       onCopied: async () => {
@@ -198,4 +198,9 @@ class BackupCopy {
 export function identityOf(backup: CatalogBackup, systemId: string | undefined): BackupIdentity {
   if (!backup.info) throw new BarmanFilesError(`backup ${backup.id} has no readable backup.info: ${backup.problem ?? 'it is missing'}`, {hint: 'look at that file: Barman should be able to read it too (`barman show-backup`)'})
   return backupIdentity(backup.info, systemId)
+}
+
+/** Whether the files have PostgreSQL's own times (barman: modes rsync-… and local-rsync); pg_basebackup gives its own. */
+export function areTimesKept({info}: CatalogBackup): boolean {
+  return /rsync/.test(info?.mode ?? '')
 }

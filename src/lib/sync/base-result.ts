@@ -1,4 +1,5 @@
 import {EXIT, exitCodeOf, worstExitCode, type BarmansError, type ExitCode} from '../errors.ts'
+import type {PlannedFiles} from './backup-plan.ts'
 import type {StopReason} from './stop-reason.ts'
 
 export interface BackupOutcome {
@@ -12,6 +13,8 @@ export interface BackupOutcome {
   /** Of the whole backup; only when it was copied or planned. */
   readonly files: number | undefined
   readonly bytes: number | undefined
+  /** What a dry run found would be done with the files. */
+  readonly plan: readonly PlannedFiles[] | undefined
   readonly exitCode: ExitCode
 }
 

@@ -8,7 +8,8 @@ import {
   type ExitCode,
 } from '../errors.ts'
 import {acquireServerLock} from '../local/server-lock.ts'
-import {copyBackup, identityOf} from './backup-copy.ts'
+import {areTimesKept, copyBackup, identityOf} from './backup-copy.ts'
+import {planBackup} from './backup-plan.ts'
 import {decideBackup} from './base-plan.ts'
 import {stopReasonOf} from './stop-reason.ts'
 import {baseSyncExitCode, type BackupOutcome, type BaseSyncResult} from './base-result.ts'
@@ -21,7 +22,6 @@ import {RemoteBackups} from './remote-backups.ts'
 import {guardSystemId, type GuardedIdentity} from './remote-identity.ts'
 import {readRecord} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
-import {walkBackupTree} from './tree-walk.ts'
 
 export interface BaseSyncOptions {
   /** The server's queue, unless only named backups are wanted. */
@@ -206,14 +206,13 @@ class BaseSync {
   ): Promise<BackupOutcome> {
     const {server, keys, signal} = this.#context
     if (this.#options.isDryRun) {
-      let files = 0
-      let bytes = 0
-      for await (const entry of walkBackupTree(`${server.basebackupsDirectory}/${id}`, signal)) {
-        if (entry.type !== 'file') continue
-        files++
-        bytes += entry.sizeBytes
-      }
-      return this.#add(id, origin, 'planned', {reason, files, bytes})
+      const plan = await planBackup(this.#context, {
+        backupId: id, root: `${server.basebackupsDirectory}/${id}`, identity: identityOf(backup, this.#identity.systemId), files: remote.files,
+        areTimesKept: areTimesKept(backup),
+        readLocal: async (earlierId) => await readBackup(server, earlierId),
+        identityOf: (earlier) => identityOf(earlier, this.#identity.systemId),
+      })
+      return this.#add(id, origin, 'planned', {reason, files: plan.files, bytes: plan.bytes, plan: plan.steps})
     }
     if (isTombstoned && remote.files.recorded.has(id)) {
       // The record goes first: while it is there, nothing of the backup has been deleted.
@@ -258,10 +257,10 @@ class BaseSync {
 
   #add(
     backupId: string, origin: BackupOutcome['origin'], outcome: BackupOutcome['outcome'],
-    rest: {reason?: string | undefined; hint?: string | undefined; files?: number; bytes?: number; exitCode?: ExitCode},
+    rest: {reason?: string | undefined; hint?: string | undefined; files?: number; bytes?: number; plan?: BackupOutcome['plan']; exitCode?: ExitCode},
   ): BackupOutcome {
     const added: BackupOutcome = {
-      backupId, origin, outcome, reason: rest.reason, hint: rest.hint, files: rest.files, bytes: rest.bytes, exitCode: rest.exitCode ?? EXIT.ok,
+      backupId, origin, outcome, reason: rest.reason, hint: rest.hint, files: rest.files, bytes: rest.bytes, plan: rest.plan, exitCode: rest.exitCode ?? EXIT.ok,
     }
     this.#outcomes.push(added)
     return added

@@ -21,7 +21,7 @@ function baseResult(backups: readonly Partial<BackupOutcome>[] = [], rest: Parti
   return {
     server: 'pg', metadataUpdated: 0, brokenTasks: [], isDryRun: false, stoppedBy: undefined, exitCode: 0, ...rest,
     backups: backups.map((backup) => ({
-      backupId: '20261101T020000', origin: 'scan', outcome: 'copied', reason: undefined, hint: undefined, files: undefined, bytes: undefined, exitCode: 0, ...backup,
+      backupId: '20261101T020000', origin: 'scan', outcome: 'copied', reason: undefined, hint: undefined, files: undefined, bytes: undefined, plan: undefined, exitCode: 0, ...backup,
     })),
   }
 }

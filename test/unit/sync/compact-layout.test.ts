@@ -206,6 +206,21 @@ describe('layout compact', () => {
       expect(record(setting, third)).to.deep.include({owners: [ID], vouchers: [SECOND]})
     })
 
+    it('a dry run says what would be sent, referred to and compared, and why; it reads no file and writes nothing', async () => {
+      const setting = await prepare({linked: true})
+      rmSync(at('data/base/1/other', SECOND))
+      writeFileSync(at('data/base/1/other', SECOND), content(3 * MIB, 'other'))
+      writeFileSync(at('data/base/1/new', SECOND), content(MIB, 'new'))
+      const before = relativeKeys(setting)
+      const {backups: [planned]} = await sync(setting, {isDryRun: true}, compact())
+      const steps = Object.fromEntries(planned!.plan!.map(({action, reason, files, bytes}) => [`${action}: ${reason}`, [files, bytes]]))
+      expect(steps).to.deep.include({
+        [`refer: hard link to backup ${ID}`]: [2, 3 * MIB + 18 * MIB], [`compare: same path and size as in backup ${ID}`]: [1, 3 * MIB], 'send: new': [1, MIB],
+      })
+      expect(planned!.files).to.equal(planned!.plan!.reduce((sum, {files}) => sum + files, 0))
+      expect(relativeKeys(setting)).to.deep.equal(before)
+    })
+
     it('refers to nothing that is too old, and to nothing at all with maxReferenceAge 0', async () => {
       const setting = await prepare({linked: true})
       const clock = {...setting.context().clock, now: () => new Date(Date.now() + 31 * 86_400_000)}

@@ -1,4 +1,5 @@
 import type {Rendered} from '../base-command.ts'
+import type {PlannedFiles} from '../../sync/backup-plan.ts'
 import type {BackupOutcome, BaseSyncResult} from '../../sync/base-result.ts'
 import {formatBytes, formatCount} from './units.ts'
 
@@ -12,6 +13,14 @@ const WORDS: Readonly<Record<BackupOutcome['outcome'], string>> = {
   planned: 'would be copied',
 }
 
+const STEPS: Readonly<Record<PlannedFiles['action'], string>> = {
+  pack: 'pack',
+  send: 'send',
+  refer: 'refer to',
+  copy: 'copy inside S3',
+  compare: 'read and compare',
+}
+
 /** What a base sync did, for people and for the log. Nothing new gives no log line. The plan of a dry run is a result. */
 export function renderBaseSync(results: readonly BaseSyncResult[]): Rendered {
   const lines = results.flatMap(summarize)
@@ -21,6 +30,7 @@ export function renderBaseSync(results: readonly BaseSyncResult[]): Rendered {
 function summarize(result: BaseSyncResult): string[] {
   const lines = result.backups.flatMap((backup) => [
     `${result.server} ${backup.backupId}: ${describe(backup)}`,
+    ...(backup.plan ?? []).map((step) => `  ${STEPS[step.action]} ${formatCount(step.files, 'file')}, ${formatBytes(step.bytes)}: ${step.reason}`),
     ...(backup.hint === undefined ? [] : [`  ${backup.hint}`]),
   ])
   if (lines.length === 0) lines.push(`${result.server}: no base backup to copy`)
