@@ -215,7 +215,7 @@ describe('layout compact', () => {
       const {backups: [planned]} = await sync(setting, {isDryRun: true}, compact())
       const steps = Object.fromEntries(planned!.plan!.map(({action, reason, files, bytes}) => [`${action}: ${reason}`, [files, bytes]]))
       expect(steps).to.deep.include({
-        [`refer: hard link to backup ${ID}`]: [2, 3 * MIB + 18 * MIB], [`compare: same path and size as in backup ${ID}`]: [1, 3 * MIB], 'send: new': [1, MIB],
+        [`refer: hard link to backup ${ID}`]: [2, 3 * MIB + 18 * MIB], [`compare: same path and size as in backup ${ID}`]: [2, 3 * MIB + 256 * 1024], 'send: new': [1, MIB],
       })
       expect(planned!.files).to.equal(planned!.plan!.reduce((sum, {files}) => sum + files, 0))
       expect(relativeKeys(setting)).to.deep.equal(before)
