@@ -5,6 +5,30 @@ export interface ThrottleOptions {
   readonly clock: Clock
 }
 
+/** What asks before bytes pass. */
+export interface Pace {
+  /** What to ask for at once. */
+  readonly sliceBytes: number
+  readonly isLimited: boolean
+  take(sizeBytes: number): Promise<void>
+  charge(sizeBytes: number): void
+  enter(signal?: AbortSignal): Promise<() => void>
+}
+
+/**
+ * No limit, but bodies in slices all the same: TLS holds a second copy of what it is given at once, for every body on its
+ * way.
+ */
+export const SLICES_ONLY: Pace = {
+  sliceBytes: 512 * 1024,
+  isLimited: false,
+  async take() {},
+  charge() {},
+  async enter() {
+    return () => undefined
+  },
+}
+
 /** What may pass at once after nothing passed for a while; also makes up for timers that fire late. */
 const BURST_MS = 100
 /** A body passes in slices of so many milliseconds, so that with 128 connections each still moves twice a second. */
@@ -19,7 +43,8 @@ const LEAST_SENDERS = 2
  * A limit of bytes a second that all connections of a run share, first come, first served. Over any second at most a
  * tenth more than the limit passes. It is asked before bytes go to a socket or are read from one; see `s3/meter.ts`.
  */
-export class Throttle {
+export class Throttle implements Pace {
+  readonly isLimited = true
   /** What to ask for at once. */
   readonly sliceBytes: number
   readonly #clock: Clock

@@ -9,7 +9,7 @@ import {compressFrame, FRAME_BYTES, release, isNeverCompressed, isWorthIt, mostS
 /** So much from the middle of a file that does not shrink at its begin tells whether the rest does. */
 const SAMPLE_BYTES = 1024 * 1024
 /** Frames of one file that are compressed at the same time. */
-const FRAMES_AT_ONCE = 4
+const FRAMES_AT_ONCE = 2
 
 /** Whether a file is worth compressing, from its first frame and a piece from its middle. */
 export async function decideEncoding(deps: DataUploadDeps, file: OpenFile, level: number): Promise<'zstd' | 'plain'> {

@@ -51,10 +51,10 @@ export interface ItemProblem {
 }
 
 /**
- * Bytes of request bodies in flight, whatever the concurrency. The design allows 128 MiB; with half of it four parts of
- * 16 MiB are under way, which fills any line, and the whole process stays below 300 MiB.
+ * Bytes of request bodies in flight, whatever the concurrency. The design allows 128 MiB; beside the content that is being
+ * compressed, this is what keeps the whole process below 300 MiB (docs/adr/0005).
  */
-export const MAX_BODY_BYTES = 64 * 1024 * 1024
+export const MAX_BODY_BYTES = 48 * 1024 * 1024
 
 /** Of content being compressed, beside the bodies: two frames at a time, which keeps two processors busy. */
 export const MAX_FRAME_BYTES = 40 * 1024 * 1024

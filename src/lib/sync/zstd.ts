@@ -3,6 +3,12 @@ import {constants, zstdCompress} from 'node:zlib'
 
 /** Content of one frame: independent of the others, so that ranges can be fetched and unpacked in parallel. */
 export const FRAME_BYTES = 16 * 1024 * 1024
+/**
+ * One piece of output, so that nothing has to be joined. So large because the C library gives blocks above 32 MiB back to
+ * the system as soon as they are freed, and keeps smaller ones; what is not written of it takes no memory.
+ */
+const OUTPUT_BYTES = 33 * 1024 * 1024
+const SMALL_BYTES = 1024 * 1024
 /** What does not shrink by a sixteenth is not worth the unpacking. */
 const LEAST_GAIN = 1 / 16
 
@@ -16,8 +22,7 @@ export const ZSTD_VERSION: string = process.versions.zstd ?? ''
 export async function compressFrame(content: Buffer, level: number): Promise<Buffer> {
   return await new Promise((resolve, reject) => {
     zstdCompress(content, {
-      // One piece of output: no turns in between and nothing to join. What is not written of it takes no memory.
-      chunkSize: mostStoredBytes(content.length) + 64,
+      chunkSize: content.length < SMALL_BYTES ? mostStoredBytes(content.length) + 64 : OUTPUT_BYTES,
       pledgedSrcSize: content.length,
       params: {[constants.ZSTD_c_compressionLevel]: level, [constants.ZSTD_c_checksumFlag]: 1},
     }, (error, frame) => {

@@ -5,6 +5,7 @@ import {createCredentials} from './credentials.ts'
 import {parseEndpoint} from './endpoint.ts'
 import {DEFAULTS, type S3StoreOptions} from './options.ts'
 import {addMeter} from './meter.ts'
+import {SLICES_ONLY} from '../throttle.ts'
 import {readAwsProfile} from './profile.ts'
 import {createAgents} from './proxy.ts'
 import {isConnectionFault, RetryPolicy} from './retry.ts'
@@ -99,7 +100,8 @@ export function createConnection(options: S3StoreOptions): Connection {
   addAnswerCheck(sdk, counts, (serverTime) => {
     offsetMs = serverTime.getTime() - Date.now()
   })
-  if (options.throttle) addMeter(sdk, options.throttle)
+  const pace = options.throttle ?? (endpoint?.protocol === 'http:' ? undefined : SLICES_ONLY)
+  if (pace) addMeter(sdk, pace)
   const place = {
     bucket: options.bucket,
     endpoint: endpoint?.host,

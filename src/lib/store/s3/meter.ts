@@ -6,7 +6,7 @@
 import type {IncomingMessage} from 'node:http'
 import {finished, Readable} from 'node:stream'
 import type {S3Client} from '@aws-sdk/client-s3'
-import type {Throttle} from '../throttle.ts'
+import type {Pace} from '../throttle.ts'
 
 /** The parts of the SDK's HttpRequest that are looked at here. */
 interface OutgoingRequest {
@@ -25,7 +25,7 @@ interface Answer {
 const FRAME_BYTES = 30
 
 /** Lets every request and answer of `sdk` pass at the pace of `throttle`. To be called after all other middleware is in. */
-export function addMeter(sdk: S3Client, throttle: Throttle): void {
+export function addMeter(sdk: S3Client, throttle: Pace): void {
   sdk.middlewareStack.add(
     (next, context) => async (args) => {
       const request = (args as unknown as {request: OutgoingRequest}).request
@@ -38,7 +38,7 @@ export function addMeter(sdk: S3Client, throttle: Throttle): void {
         const answer = result.response as Answer
         throttle.charge(headBytes(answer.headers))
         sending.endWith(answer.body)
-        if (request.method !== 'HEAD' && answer.body instanceof Readable) answer.body = meteredAnswer(throttle, answer.body as IncomingMessage)
+        if (throttle.isLimited && request.method !== 'HEAD' && answer.body instanceof Readable) answer.body = meteredAnswer(throttle, answer.body as IncomingMessage)
         return result
       } catch (error) {
         sending.giveUp()
@@ -63,7 +63,7 @@ interface Sending {
   giveUp(): void
 }
 
-async function beginBody(throttle: Throttle, body: unknown, signal: AbortSignal | undefined): Promise<Sending> {
+async function beginBody(throttle: Pace, body: unknown, signal: AbortSignal | undefined): Promise<Sending> {
   if (!(body instanceof Uint8Array)) {
     if (typeof body === 'string') throttle.charge(Buffer.byteLength(body))
     return {body, endWith() {}, giveUp() {}}
@@ -99,7 +99,7 @@ async function beginBody(throttle: Throttle, body: unknown, signal: AbortSignal 
   }
 }
 
-async function* slicesOf(throttle: Throttle, body: Uint8Array, onLast: () => void): AsyncGenerator<Uint8Array> {
+async function* slicesOf(throttle: Pace, body: Uint8Array, onLast: () => void): AsyncGenerator<Uint8Array> {
   for (let position = 0; position < body.length; position += throttle.sliceBytes) {
     const slice = body.subarray(position, position + throttle.sliceBytes)
     await throttle.take(slice.length)
@@ -108,14 +108,14 @@ async function* slicesOf(throttle: Throttle, body: Uint8Array, onLast: () => voi
   }
 }
 
-function meteredAnswer(throttle: Throttle, answer: IncomingMessage): Readable {
+function meteredAnswer(throttle: Pace, answer: IncomingMessage): Readable {
   const metered = Readable.from(receivedSlices(throttle, answer), {objectMode: false})
   // Thrown away unread it would leave the answer, and with it the connection, open.
   metered.once('close', () => answer.destroy())
   return metered
 }
 
-async function* receivedSlices(throttle: Throttle, answer: IncomingMessage): AsyncGenerator<Uint8Array> {
+async function* receivedSlices(throttle: Pace, answer: IncomingMessage): AsyncGenerator<Uint8Array> {
   for await (const chunk of answer as AsyncIterable<Uint8Array>) {
     for (let position = 0; position < chunk.length; position += throttle.sliceBytes) {
       const slice = chunk.subarray(position, position + throttle.sliceBytes)
