@@ -73,7 +73,11 @@ export class FileCopier {
     if (this.#context.base.layout === 'mirror') return {entry, local}
     if (known && isSameOther(known.entry, entry) && this.#isStored(known.stored)) return {entry, local, stored: known.stored!}
     const {stored} = await this.#pack(this.#packs.add({...entry, sizeBytes: 0}))
-    return this.#comesLater(stored.then(({number}) => ({entry, local, stored: {pack: number}})))
+    return this.#comesLater(stored.then(async ({number}) => {
+      const line: JournalLine = {entry, local, stored: {pack: number}}
+      await this.#sources.journal.noteSent(line)
+      return line
+    }))
   }
 
   /** What an earlier run sent is sent for good, if the file is still the same. Device numbers may change with a reboot. */
