@@ -32,6 +32,43 @@ function keepHeapSmall() {
   process.getBuiltinModule('v8').setFlagsFromString('--semi-space-growth-factor=1')
 }
 
+/*
+ * Compiled code is kept from run to run: two fifths of the time to start. It is run as it is read, so only in a directory
+ * that belongs to this user and that nobody else can write to; where there is none, nothing is kept.
+ */
+function keepCompiledCode() {
+  const {enableCompileCache} = process.getBuiltinModule('module')
+  const {env} = process
+  if (enableCompileCache === undefined || env.NODE_COMPILE_CACHE !== undefined) return
+  for (const base of [env.BARMANS3_CACHE_DIR, '/var/lib/barmans3/cache', userCacheDirectory(env)]) {
+    if (base && isOwnDirectory(base)) {
+      enableCompileCache(base + '/compiled')
+      return
+    }
+  }
+}
+
+function userCacheDirectory({XDG_CACHE_HOME, HOME}) {
+  if (XDG_CACHE_HOME) return XDG_CACHE_HOME + '/barmans3'
+  return HOME ? HOME + '/.cache/barmans3' : undefined
+}
+
+/* Made if it is not there; in /var/lib only where the installation has made barmans3's directory. */
+function isOwnDirectory(path) {
+  const {mkdirSync, lstatSync} = process.getBuiltinModule('fs')
+  try {
+    mkdirSync(path, {mode: 0o700, recursive: !path.startsWith('/var/lib/')})
+  } catch (error) {
+    if (error.code !== 'EEXIST') return false
+  }
+  try {
+    const stats = lstatSync(path)
+    return stats.isDirectory() && stats.uid === process.geteuid() && (stats.mode & 0o022) === 0
+  } catch {
+    return false
+  }
+}
+
 /* cron and systemd may start us where nobody can be any more; oclif would warn of it in each mail. */
 function leaveDeletedDirectory() {
   try {
@@ -58,6 +95,7 @@ export async function start(fail, brokenInstallation) {
       return
     }
     keepHeapSmall()
+    keepCompiledCode()
     await import('../dist/lib/errors.js')
     const oclif = await import('@oclif/core')
     await run(oclif, fail, brokenInstallation)
