@@ -13,7 +13,7 @@ import {deleteObject} from './delete-object.ts'
 import type {JournalBinding} from './journal-line.ts'
 import {uploadManifest, type StoredManifest} from './manifest-upload.ts'
 import {MetadataNotes, readMetadataFiles} from './metadata-sync.ts'
-import {listRemoteFiles, readRecord} from './remote-records.ts'
+import {listRemoteFiles, readRecord, type RemoteFiles} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
 
 export interface BackupCopyOptions {
@@ -26,6 +26,8 @@ export interface BackupCopyOptions {
   readonly isTombstoned: boolean
   readonly adopt: boolean
   readonly notes: MetadataNotes
+  /** What lay in `barmans3/` when the run began, with what it has recorded since. */
+  readonly files: RemoteFiles
 }
 
 /**
@@ -61,15 +63,15 @@ class BackupCopy {
   }
 
   async run(): Promise<BackupRecord> {
-    const {adopt, hadLegacyData, isTombstoned} = this.#options
+    const {adopt, files, hadLegacyData, isTombstoned} = this.#options
     await this.#lockIfDone()
-    const {marker, isFirst} = await claimBackup(this.#context, {backupId: this.#id, identity: this.#identity, hadLegacyData, adopt})
+    const {marker, isFirst} = await claimBackup(this.#context, {backupId: this.#id, identity: this.#identity, hadLegacyData, adopt, isListed: files.started.has(this.#id)})
     if (isTombstoned) {
       // Only now: without a marker, what the deletion has left would pass for a backup of the old scripts.
       await deleteObject(this.#context, this.#context.keys.tombstone(this.#id), 'the backup stays deleted in S3; nothing was sent')
     }
     const copied = await copyUntilStable(this.#context, {
-      backupId: this.#id, root: this.#root, identity: this.#identity, binding: this.#binding(), isFirst: isFirst && !isTombstoned,
+      backupId: this.#id, root: this.#root, identity: this.#identity, binding: this.#binding(), isFirst: isFirst && !isTombstoned, files,
       areTimesKept: areTimesKept(this.#backup),
       readLocal: async (id) => await readBackup(this.#context.server, id),
       identityOf: (backup) => identityOf(backup, this.#options.systemId),
@@ -81,8 +83,7 @@ class BackupCopy {
     const {summary} = copied
     const manifest = await uploadManifest(this.#context, this.#id, copied)
     await this.#putMetadata()
-    await checkClaim(this.#context, marker)
-    await this.#checkVouchers(summary.vouchers)
+    await Promise.all([checkClaim(this.#context, marker), this.#checkVouchers(summary.vouchers)])
     const record = await this.#putRecord(marker, manifest, summary)
     try {
       await this.#checkVouchers(summary.vouchers)

@@ -73,8 +73,11 @@ class BaseSync {
     progress.phase(`base backups of ${server.name}: compare`)
     const catalog = await readCatalog(server, {signal})
     checkBaseDirectory(catalog)
+    const loading = RemoteBackups.load(this.#context)
+    // Another cluster's bucket is told first, whatever else is wrong with it.
+    loading.catch(() => undefined)
     this.#identity = await guardSystemId(this.#context, catalog)
-    const remote = await RemoteBackups.load(this.#context)
+    const remote = await loading
     const notes = await MetadataNotes.load(this.#context)
     let failure: BarmansError | undefined
     try {
@@ -223,8 +226,9 @@ class BaseSync {
     // Read anew: the catalogue may have changed since the run began, and a chain must be the present one.
     const chain = backupChain(await readCatalog(server, {signal}), id)?.map((member) => member.id)
     const record = await copyBackup(this.#context, backup, {
-      systemId: this.#identity.systemId, chain, hadLegacyData: state === 'legacy', isTombstoned, adopt: this.#options.adopt, notes,
+      systemId: this.#identity.systemId, chain, hadLegacyData: state === 'legacy', isTombstoned, adopt: this.#options.adopt, notes, files: remote.files,
     })
+    remote.addRecorded(id)
     this.#context.progress.event('backup copied', {backup: id, files: record.counts.files, bytes: record.counts.sourceBytes})
     return this.#add(id, origin, 'copied', {reason, files: record.counts.files, bytes: record.counts.sourceBytes})
   }

@@ -12,6 +12,8 @@ export interface ClaimRequest {
   readonly hadLegacyData: boolean
   /** Take over what another installation began, because it is known to have stopped. */
   readonly adopt: boolean
+  /** Whether a marker was listed: what was not is written on condition, and only then asked for. */
+  readonly isListed: boolean
 }
 
 export interface Claim {
@@ -29,7 +31,7 @@ export interface Claim {
 export async function claimBackup(context: ServerContext, request: ClaimRequest): Promise<Claim> {
   const {store, keys, signal, clock, writer, server} = context
   const key = keys.started(request.backupId)
-  const present = await readStartedMarker(context, request.backupId)
+  const present = request.isListed ? await readStartedMarker(context, request.backupId) : undefined
   const marker: StartedMarker = {
     server: server.name,
     backupId: request.backupId,
@@ -44,7 +46,7 @@ export async function claimBackup(context: ServerContext, request: ClaimRequest)
     if (outcome === 'stored') return {marker, isFirst: true}
     // Another host announced it at this very moment: judge its marker instead.
     if (!(await readStartedMarker(context, request.backupId))) throw inconsistent(key)
-    return await claimBackup(context, request)
+    return await claimBackup(context, {...request, isListed: true})
   }
   if (!sameIdentity(present.identity, request.identity)) {
     throw new ConflictError(

@@ -17,7 +17,7 @@ import type {JournalBinding} from './journal-line.ts'
 import {compareListing, findGoneReferences} from './listing-check.ts'
 import type {CopiedBackup} from './manifest-upload.ts'
 import {ProtectedObjects} from './protected-objects.ts'
-import {listRemoteFiles} from './remote-records.ts'
+import type {RemoteFiles} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
 import {walkBackupTree} from './tree-walk.ts'
 import {UploadAccess, uploadsDirectory} from './upload-access.ts'
@@ -35,6 +35,8 @@ export interface StableCopyRequest {
   readonly areTimesKept: boolean
   /** Nobody has begun to copy this backup before, so nobody can refer to its objects. */
   readonly isFirst: boolean
+  /** What lies in `barmans3/`. */
+  readonly files: RemoteFiles
   readonly readLocal: (id: BackupId) => Promise<CatalogBackup | undefined>
   readonly identityOf: (backup: CatalogBackup) => BackupIdentity
   /** Called when all of the tree has been copied, before it is looked at again. */
@@ -79,10 +81,9 @@ class CopyRounds {
 
   static async open(context: ServerContext, request: StableCopyRequest): Promise<CopyRounds> {
     const {stateDirectory, server} = context
-    const {backupId, identity, isFirst, readLocal, identityOf} = request
+    const {backupId, identity, isFirst, files, readLocal, identityOf} = request
     const directory = await JournalWriter.prepare(journalDirectory(stateDirectory, server.name))
     const guarded = isFirst ? ProtectedObjects.none() : await ProtectedObjects.load(context, backupId, directory)
-    const files = await listRemoteFiles(context)
     const earlier = await EarlierBackups.load(context, {backupId, identity, files, directory, readLocal, identityOf})
     return new CopyRounds(context, request, {directory, earlier, guarded})
   }

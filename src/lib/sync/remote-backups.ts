@@ -15,7 +15,7 @@ interface Found {
 /** The backups of one server as the bucket shows them, with two LISTs and little more for each that has no record. */
 export class RemoteBackups {
   readonly #context: Context
-  readonly files: RemoteFiles
+  files: RemoteFiles
   readonly #directories: ReadonlySet<string>
   readonly #metaInfos: ReadonlySet<string>
   readonly #metaKeeps: ReadonlySet<string>
@@ -32,16 +32,23 @@ export class RemoteBackups {
 
   static async load(context: Context): Promise<RemoteBackups> {
     const {store, keys, signal} = context
-    const files = await listRemoteFiles(context)
-    const directories = new Set(await store.listDirectories(keys.basePrefix, {signal}))
     const infos = new Set<string>()
     const keeps = new Set<string>()
-    for await (const {key} of store.list(keys.metaPrefix, {signal})) {
-      const kind = keys.classify(key)
-      if (kind.type === 'backup.info') infos.add(kind.backupId)
-      if (kind.type === 'keep') keeps.add(kind.backupId)
+    async function listMetadata(): Promise<void> {
+      for await (const {key} of store.list(keys.metaPrefix, {signal})) {
+        const kind = keys.classify(key)
+        if (kind.type === 'backup.info') infos.add(kind.backupId)
+        if (kind.type === 'keep') keeps.add(kind.backupId)
+      }
     }
+    const [files, names] = await Promise.all([listRemoteFiles(context), store.listDirectories(keys.basePrefix, {signal}), listMetadata()])
+    const directories = new Set(names)
     return new RemoteBackups(context, files, directories, {infos, keeps})
+  }
+
+  /** A backup that this run has recorded. */
+  addRecorded(backupId: string): void {
+    this.files = {...this.files, recorded: new Set([...this.files.recorded, backupId]), started: new Set([...this.files.started, backupId])}
   }
 
   /** Every id of which the bucket has anything, sorted. */
