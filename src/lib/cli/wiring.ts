@@ -150,7 +150,7 @@ async function createStore(
     ...(s3.forcePathStyle === undefined ? {} : {forcePathStyle: s3.forcePathStyle}),
     ...(s3.encryption === undefined ? {} : {encryption: s3.encryption}),
     storageClass: s3.storageClass, tags: s3.tags,
-    concurrency: transfer.concurrency, maxAttempts: s3.maxAttempts, idleTimeoutMs: s3.timeoutMs,
+    concurrency: transfer.concurrency, maxAttempts: s3.maxAttempts, maxParts: s3.maxParts, idleTimeoutMs: s3.timeoutMs,
     environment, clock: systemClock, ...(throttle === undefined ? {} : {throttle}),
     onRetry: ({operation, attempt, reason}) => {
       if (attempt >= 3) progress.event('a request is sent again', {operation, attempt, reason})

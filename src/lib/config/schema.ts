@@ -46,6 +46,8 @@ export interface S3Config {
   readonly timeoutMs: number
   /** Tries of one request, the first included. */
   readonly maxAttempts: number
+  /** Parts that one multipart upload may have in this store. */
+  readonly maxParts: number
 }
 
 export interface BarmanConfig {
@@ -247,6 +249,7 @@ export const configSchema = z
       conditionalPut: z.enum(['native', 'head-first'], 'must be native or head-first').optional(),
       timeout: amount(parseDuration, {least: 1000, most: DAY_MS}, 'a duration with its unit from 1s to 1d, such as 60s'),
       maxAttempts: amount(parseWhole, {least: 1, most: 100}, 'a whole number from 1 to 100'),
+      maxParts: amount(parseWhole, {least: 100, most: 10_000}, 'a whole number from 100 to 10000'),
     }),
     barman: z.strictObject({configuration: path.optional(), command: text(parseCommand), home: path.optional()}),
     servers: z.record(serverName, server).default({}),

@@ -34,6 +34,7 @@ export const SETTINGS: readonly Setting[] = [
   {path: 's3.conditionalPut'},
   {path: 's3.timeout', default: '60s'},
   {path: 's3.maxAttempts', default: '8'},
+  {path: 's3.maxParts', default: '10000'},
   {path: 'barman.configuration', environment: 'BARMANS3_BARMAN_CONFIGURATION'},
   {path: 'barman.command', environment: 'BARMANS3_BARMAN_COMMAND', default: 'barman'},
   {path: 'barman.home'},

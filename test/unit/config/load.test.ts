@@ -13,7 +13,7 @@ describe('configuration', () => {
   it('has the documented defaults without any file', async () => {
     const {config, file, sources, warnings} = await load()
     expect(config).to.deep.equal({
-      s3: {storageClass: {}, tags: {}, timeoutMs: 60_000, maxAttempts: 8},
+      s3: {storageClass: {}, tags: {}, timeoutMs: 60_000, maxAttempts: 8, maxParts: 10_000},
       barman: {command: 'barman'},
       servers: {},
       base: {layout: DEFAULT_LAYOUT, compression: 'zstd', compressionLevel: 3, maxReferenceAgeMs: 30 * DAY_MS},
@@ -40,6 +40,7 @@ s3:
   conditionalPut: head-first
   timeout: 2m
   maxAttempts: 3
+  maxParts: 1000
 barman: {configuration: /etc/barman/barman.conf, command: /usr/bin/barman, home: /var/lib/barman}
 servers:
   main-server:
@@ -71,6 +72,7 @@ state: {directory: /srv/state}
         conditionalPut: 'head-first',
         timeoutMs: 120_000,
         maxAttempts: 3,
+        maxParts: 1000,
       },
       barman: {configuration: '/etc/barman/barman.conf', command: '/usr/bin/barman', home: '/var/lib/barman'},
       servers: {

@@ -44,6 +44,7 @@ servers: {main.one: {directory: /d, base: {layout: mirror}, uri: s3://c}, bare: 
       's3.conditionalPut||default',
       's3.timeout|90s|file F',
       's3.maxAttempts|8|default',
+      's3.maxParts|10000|default',
       'barman.configuration||default',
       'barman.command|barman|default',
       'barman.home||default',

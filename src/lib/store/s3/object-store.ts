@@ -18,7 +18,7 @@ import {deleteObjects} from './deleting.ts'
 import {toStoreError} from './errors.ts'
 import {listDirectoryNames, listObjects, listUploadIds} from './listing.ts'
 import {abortUpload, completeUpload, createUpload, uploadPart, type WholeObject} from './multipart.ts'
-import type {ConditionalPut, S3StoreOptions} from './options.ts'
+import {DEFAULTS, type ConditionalPut, type S3StoreOptions} from './options.ts'
 import {getObject, getObjectStream, headObject} from './reading.ts'
 import {putStream} from './stream-upload.ts'
 import {probeConditionalPut, putObject} from './writing.ts'
@@ -49,13 +49,14 @@ export function createS3Store(options: S3StoreOptions): S3Store {
 }
 
 class BucketStore implements S3Store {
-  readonly limits: StoreLimits = {minPartBytes: 5 * 1024 ** 2, maxPartBytes: 5 * 1024 ** 3, maxParts: 10_000}
+  readonly limits: StoreLimits
   readonly #options: S3StoreOptions
   readonly #connection: Connection
 
   constructor(options: S3StoreOptions, connection: Connection) {
     this.#options = options
     this.#connection = connection
+    this.limits = {minPartBytes: 5 * 1024 ** 2, maxPartBytes: 5 * 1024 ** 3, maxParts: options.maxParts ?? DEFAULTS.maxParts}
   }
 
   async *list(prefix: string, options: Signalled & {startAfter?: string} = {}): AsyncIterable<ListedObject> {

@@ -39,6 +39,8 @@ export interface S3StoreOptions {
   readonly concurrency?: number
   /** Attempts of one request, the first included. Default 8: about half a minute of pauses, a minute when told to slow down. */
   readonly maxAttempts?: number
+  /** Parts that one multipart upload may have; some stores take fewer than AWS. Default 10,000. */
+  readonly maxParts?: number
   /** Time to make a connection. Default 10 s. */
   readonly connectTimeoutMs?: number
   /** A connection on which nothing moved for so long is given up and the request sent again on a new one. Default 60 s. */
@@ -60,6 +62,7 @@ export interface S3StoreOptions {
 export const DEFAULTS = {
   concurrency: 16,
   maxAttempts: 8,
+  maxParts: 10_000,
   connectTimeoutMs: 10_000,
   idleTimeoutMs: 60_000,
 } as const

@@ -103,6 +103,13 @@ export function verdictOn(answer: StoreAnswer, context: RequestContext): Verdict
         )
       }
 
+      if (/part ?number/i.test(answer.message)) {
+        return request(
+          `the store does not take so many parts (${answer.code}: ${answer.message})`,
+          'set s3.maxParts to what the store allows (some: 1000), and run again: the parts become larger',
+        )
+      }
+
       break
     case 'BadDigest':
     case 'InvalidDigest':
