@@ -2,6 +2,9 @@
 import {PACKED_FILE_BYTES} from '../archive/pack.ts'
 import type {BackupLayout, FileEntry, ManifestObject} from '../archive/manifest.ts'
 
+/** Above this size CopyObject is refused (S3: CopyObject). */
+const MAX_COPY_BYTES = 5 * 1024 ** 3
+
 /** The same path in an earlier backup that is complete in S3. */
 export interface EarlierFile {
   /** The earlier backup, through whose manifest this is known. */
@@ -57,6 +60,10 @@ export function planFile(file: PlannedFile, earlier: readonly EarlierFile[], lay
     }
     if (!object || (layout === 'mirror' && object.zstd)) {
       reason = 'the earlier one is stored in another form'
+      continue
+    }
+    if (layout === 'mirror' && object.sizeBytes > MAX_COPY_BYTES) {
+      reason = 'larger than S3 copies'
       continue
     }
     if (isHardLink) return {action: 'use', reason: `hard link to backup ${candidate.backupId}`, earlier: {...candidate, object}}
