@@ -18,12 +18,20 @@ export class AppendFile {
   }
 
   /**
-   * Opens the file, with `isNew` emptied or made (mode 0640); never through a symbolic link.
+   * Opens the file, or makes it (mode 0640); never through a symbolic link.
+   * @param keepBytes what stays of it, 0 to begin anew: what a power cut left behind the last whole line would spoil the
+   *   line that comes next
    * @throws the plain error of the file system, as everything here
    */
-  static async open(path: string, {isNew}: {isNew: boolean}): Promise<AppendFile> {
-    const flags = constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_APPEND | constants.O_CREAT | (isNew ? constants.O_TRUNC : 0)
-    return new AppendFile(await open(path, flags, 0o640))
+  static async open(path: string, {keepBytes}: {keepBytes: number}): Promise<AppendFile> {
+    const file = await open(path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_APPEND | constants.O_CREAT, 0o640)
+    try {
+      await file.truncate(keepBytes)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+    return new AppendFile(file)
   }
 
   /** Adds text. A flush that has failed since the last call fails this one. */

@@ -102,7 +102,7 @@ export class FileCopier {
   }
 
   #isStored(stored: StoredIn | undefined): boolean {
-    return stored?.pack !== undefined && this.#sources.journal.packs.get(stored.pack) !== undefined
+    return stored?.pack !== undefined && this.#sources.journal.packs.isEarlier(stored.pack)
   }
 
   async copy(found: WalkedFile, plan: FilePlan): Promise<JournalLine | Later<JournalLine>> {

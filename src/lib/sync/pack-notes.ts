@@ -1,6 +1,4 @@
-import {createReadStream} from 'node:fs'
-import {open, rename, rm} from 'node:fs/promises'
-import {createInterface} from 'node:readline'
+import {open, readFile, rename, rm} from 'node:fs/promises'
 import {formatManifestObject, parseManifestLine} from '../archive/manifest-line.ts'
 import {AppendFile} from '../local/append-file.ts'
 import {localStateErrorOf} from '../local/durable-file.ts'
@@ -12,12 +10,16 @@ export class PackNotes {
   readonly #path: string
   readonly #binding: JournalBinding
   readonly #packs: Map<number, StoredPack>
+  readonly #earlier: Set<number>
+  #keepBytes: number
   #file: Promise<AppendFile> | undefined
 
-  private constructor(path: string, binding: JournalBinding, packs: Map<number, StoredPack>) {
+  private constructor(path: string, binding: JournalBinding, {packs, readBytes}: ReadPacks) {
     this.#path = path
     this.#binding = binding
     this.#packs = packs
+    this.#earlier = new Set(packs.keys())
+    this.#keepBytes = readBytes
   }
 
   /** What an earlier run noted; nothing when that was bound to something else. @throws the plain error of the file system */
@@ -29,6 +31,14 @@ export class PackNotes {
     return this.#packs.get(number)
   }
 
+  /**
+   * Whether this pack was noted when the notes were opened. What an earlier journal says to be in a pack is not in one that
+   * has got its number since, because the note of the first was lost in a power cut.
+   */
+  isEarlier(number: number): boolean {
+    return this.#earlier.has(number)
+  }
+
   /** All of them, by number. */
   list(): StoredPack[] {
     return [...this.#packs.values()].sort((left, right) => left.number - right.number)
@@ -38,7 +48,7 @@ export class PackNotes {
   async add(pack: StoredPack): Promise<void> {
     this.#packs.set(pack.number, pack)
     try {
-      this.#file ??= this.#open(this.#packs.size === 1)
+      this.#file ??= this.#open()
       await (await this.#file).append(formatPack(pack))
     } catch (error) {
       throw localStateErrorOf(error, `cannot write ${this.#path}`)
@@ -47,14 +57,19 @@ export class PackNotes {
 
   /** Forgets packs that hold what the backup no longer has. @throws LocalStateError */
   async forget(numbers: Iterable<number>): Promise<void> {
-    for (const number of numbers) this.#packs.delete(number)
+    for (const number of numbers) {
+      this.#packs.delete(number)
+      this.#earlier.delete(number)
+    }
     try {
       await this.close()
       const next = `${this.#path}.next`
+      const text = [`${formatBinding(this.#binding)}\n`, ...this.list().map(formatPack)].join('')
       const file = await open(next, 'w', 0o640)
-      await file.appendFile([`${formatBinding(this.#binding)}\n`, ...this.list().map(formatPack)].join(''))
+      await file.appendFile(text)
       await file.close()
       await rename(next, this.#path)
+      this.#keepBytes = Buffer.byteLength(text)
     } catch (error) {
       throw localStateErrorOf(error, `cannot write ${this.#path}`)
     }
@@ -66,9 +81,9 @@ export class PackNotes {
     await (await file)?.close()
   }
 
-  async #open(isNew: boolean): Promise<AppendFile> {
-    const file = await AppendFile.open(this.#path, {isNew})
-    if (isNew) await file.append(`${formatBinding(this.#binding)}\n`)
+  async #open(): Promise<AppendFile> {
+    const file = await AppendFile.open(this.#path, {keepBytes: this.#keepBytes})
+    if (this.#keepBytes === 0) await file.append(`${formatBinding(this.#binding)}\n`)
     return file
   }
 }
@@ -78,23 +93,26 @@ export async function removePackNotes(path: string): Promise<void> {
   for (const each of [path, `${path}.next`]) await rm(each, {force: true})
 }
 
-async function readPacks(path: string, binding: JournalBinding): Promise<Map<number, StoredPack>> {
+interface ReadPacks {
+  readonly packs: Map<number, StoredPack>
+  /** Bytes of the file that could be understood. */
+  readonly readBytes: number
+}
+
+async function readPacks(path: string, binding: JournalBinding): Promise<ReadPacks> {
   const packs = new Map<number, StoredPack>()
-  if (!(await exists(path))) return packs
-  const input = createReadStream(path, {encoding: 'latin1'})
-  try {
-    let isFirst = true
-    for await (const line of createInterface({input, crlfDelay: Infinity})) {
-      if (isFirst && line !== formatBinding(binding)) return packs
-      const pack = isFirst ? undefined : parsePack(line)
-      if (!isFirst && !pack) return packs
-      isFirst = false
-      if (pack) packs.set(pack.number, pack)
-    }
-  } finally {
-    input.destroy()
+  if (!(await exists(path))) return {packs, readBytes: 0}
+  // All ASCII, and a line for 16 MiB of small files.
+  const [head, ...lines] = (await readFile(path, 'latin1')).split('\n').slice(0, -1)
+  if (head !== formatBinding(binding)) return {packs, readBytes: 0}
+  let readBytes = head.length + 1
+  for (const line of lines) {
+    const pack = parsePack(line)
+    if (!pack) break
+    packs.set(pack.number, pack)
+    readBytes += line.length + 1
   }
-  return packs
+  return {packs, readBytes}
 }
 
 function formatPack({number, members, object}: StoredPack): string {

@@ -50,10 +50,19 @@ export class PartSender {
     const {store, signal} = deps
     const {key, kind, metadata, journal} = target
     if (journal?.uploadId !== undefined) return new PartSender(deps, target, journal.uploadId)
-    await journal?.begin()
-    const uploadId = await store.createUpload(key, {kind, metadata, signal})
-    await journal?.noteUpload(uploadId)
-    return new PartSender(deps, target, uploadId)
+    let uploadId: string | undefined
+    try {
+      await journal?.begin()
+      uploadId = await store.createUpload(key, {kind, metadata, signal})
+      await journal?.noteUpload(uploadId)
+      return new PartSender(deps, target, uploadId)
+    } catch (error) {
+      if (uploadId !== undefined) await giveUp(store, target, uploadId)
+      // The store may have begun one all the same: it stays announced.
+      else if (isPassing(error)) await quietly(journal?.close())
+      else await quietly(journal?.remove())
+      throw error
+    }
   }
 
   /** Aborted when the run is, or when a part of this upload failed. */
@@ -114,16 +123,12 @@ export class PartSender {
    * @returns the error that stands behind it all
    */
   async fail(error: unknown): Promise<unknown> {
-    const {key, journal} = this.#target
+    const {journal} = this.#target
     const cause: unknown = this.#failed.signal.aborted ? this.#failed.signal.reason : error
     this.#failed.abort(error)
     await Promise.allSettled(this.#parts)
-    if (journal && isPassing(cause)) {
-      await journal.close()
-      return cause
-    }
-    await abortQuietly(this.#deps.store, key, this.#uploadId)
-    await journal?.remove()
+    if (journal && isPassing(cause) && (await quietly(journal.close()))) return cause
+    await giveUp(this.#deps.store, this.#target, this.#uploadId)
     return cause
   }
 }
@@ -134,21 +139,42 @@ function isPassing(error: unknown): boolean {
   return error instanceof StoreRefusedError && (error.scope === 'run' || error.isPassing)
 }
 
-/** The error that made us abort matters more than one of the abort itself; the bucket's lifecycle rule is the net below. */
-async function abortQuietly(store: ObjectStore, key: ObjectKey, uploadId: string): Promise<void> {
+/**
+ * Aborts an upload and forgets it. The error that made us do so matters more than one of the abort itself: where the store
+ * does not answer the next run aborts it, and the bucket's lifecycle rule is the net below.
+ */
+async function giveUp(store: ObjectStore, {key, journal}: PartTarget, uploadId: string): Promise<void> {
   try {
     await store.abortUpload(key, uploadId)
+  } catch (error) {
+    const isWorthAnother = error instanceof StoreUnreachableError || (error instanceof StoreRefusedError && error.isPassing)
+    if (isWorthAnother && (await quietly(journal?.noteGivenUp())) && (await quietly(journal?.close()))) return
+  }
+  await quietly(journal?.remove())
+}
+
+/** Whether it worked: the error under way says what is wrong. */
+async function quietly(work: Promise<void> | undefined): Promise<boolean> {
+  try {
+    await work
+    return true
   } catch {
-    // Reported by the error under way: the store does not answer or refuses.
+    return false
   }
 }
 
 /**
  * Size of the parts of an object: as configured, but large enough for the store's limit of parts, in whole MiB.
  * @param sizeBytes of the whole object, or the most it can become
+ * @throws StoreRefusedError before anything is sent, when the store cannot hold an object of that size
  */
 export function planPartSize(sizeBytes: number, configuredBytes: number, limits: ObjectStore['limits']): number {
   const needed = Math.ceil(sizeBytes / limits.maxParts / MEBIBYTE) * MEBIBYTE
+  if (needed > limits.maxPartBytes) {
+    throw new StoreRefusedError(`${sizeBytes} bytes do not go into ${limits.maxParts} parts of at most ${limits.maxPartBytes} bytes`, {
+      storeCode: 'EntityTooLarge', scope: 'request', hint: 'see whether the store takes more parts (s3.maxParts), or keep this backup elsewhere',
+    })
+  }
   return Math.min(Math.max(configuredBytes, needed, limits.minPartBytes), limits.maxPartBytes)
 }
 

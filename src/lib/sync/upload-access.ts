@@ -4,7 +4,7 @@ import {errnoOf} from '../errors.ts'
 import {localStateErrorOf} from '../local/durable-file.ts'
 import type {ObjectKey, ObjectStore} from '../store/object-store.ts'
 import type {LocalStat} from './local-stat.ts'
-import {readUploadJournal, UploadJournal, type JournaledUpload, type UploadBinding} from './upload-journal.ts'
+import {readUploadJournal, UploadJournal, type AbandonedUpload, type JournaledUpload, type UploadBinding} from './upload-journal.ts'
 
 /** Directory of the journals of one backup's uploads. */
 export function uploadsDirectory(journals: string, backupId: string): string {
@@ -40,18 +40,27 @@ export class UploadAccess {
   }
 }
 
+export interface GiveUpOptions {
+  /** Only those nothing was added to since; all when left out. */
+  readonly onlyBefore?: Date | undefined
+  /**
+   * Of an upload that was announced and has no id: whether those that are open for its key are ours. Left out where nobody
+   * else can have any.
+   */
+  readonly isOurs?: (upload: JournaledUpload) => Promise<boolean>
+}
+
 /**
  * Aborts the journaled uploads below `directory`, and forgets them.
- * @param onlyBefore only those nothing was added to since; all when left out
  * @returns the keys of those that were given up
  */
-export async function giveUpUploads(store: ObjectStore, directory: string, onlyBefore?: Date): Promise<ObjectKey[]> {
+export async function giveUpUploads(store: ObjectStore, directory: string, {onlyBefore, isOurs}: GiveUpOptions = {}): Promise<ObjectKey[]> {
   const keys: ObjectKey[] = []
   for (const name of await listNames(directory)) {
     const path = join(directory, name)
     if (onlyBefore && (await lastChange(path)) >= onlyBefore.getTime()) continue
     const upload = await readUploadJournal(path)
-    if (!upload) {
+    if (!upload || (upload.uploadId === undefined && isOurs && !(await isOurs(upload)))) {
       await forget(path)
       continue
     }
@@ -63,7 +72,7 @@ export async function giveUpUploads(store: ObjectStore, directory: string, onlyB
 }
 
 /** Aborts one upload in the store, then forgets it. An upload that was begun and never noted is found by its exact key. */
-async function giveUp(store: ObjectStore, {path, key, uploadId}: JournaledUpload): Promise<void> {
+async function giveUp(store: ObjectStore, {path, key, uploadId}: AbandonedUpload): Promise<void> {
   const ids = uploadId === undefined ? await store.listUploads(key) : [uploadId]
   for (const id of ids) await store.abortUpload(key, id)
   await forget(path)

@@ -11,6 +11,7 @@ import {AppendFile} from '../local/append-file.ts'
 import {ensureDirectory, localStateErrorOf} from '../local/durable-file.ts'
 import {parseCrc32c, formatCrc32c} from '../archive/manifest-line.ts'
 import type {ObjectKey, UploadedPart} from '../store/object-store.ts'
+import {exists} from './journal-line.ts'
 import {compareLocalStat, type LocalStat} from './local-stat.ts'
 
 const FORMAT = {format: 'barmans3-upload', version: 1}
@@ -34,7 +35,14 @@ export interface JournaledUpload {
   /** Undefined when the process ended between announcing and beginning it. */
   readonly uploadId: string | undefined
   readonly parts: ReadonlyMap<number, UploadedPart>
+  /** It failed for good and could not be aborted: nobody may go on with it. */
+  readonly isGivenUp: boolean
+  /** Bytes of the file that could be understood. */
+  readonly readBytes: number
 }
+
+/** What is needed to give an upload up. */
+export type AbandonedUpload = Pick<JournaledUpload, 'path' | 'key' | 'uploadId'>
 
 /** The journal file of the upload to `key`. */
 function journalFile(directory: string, key: ObjectKey): string {
@@ -48,6 +56,7 @@ export class UploadJournal {
   readonly #local: LocalStat
   readonly #parts: Map<number, UploadedPart>
   #uploadId: string | undefined
+  #keepBytes: number
   #file: AppendFile | undefined
   #turn: Promise<void> = Promise.resolve()
 
@@ -58,6 +67,7 @@ export class UploadJournal {
     this.#local = local
     this.#uploadId = earlier?.uploadId
     this.#parts = new Map(earlier?.parts)
+    this.#keepBytes = earlier?.readBytes ?? 0
   }
 
   /**
@@ -65,15 +75,15 @@ export class UploadJournal {
    * @returns with `stale` what an earlier run left for this key and this one cannot go on with: it must be given up
    * @throws LocalStateError
    */
-  static async open(directory: string, key: ObjectKey, source: UploadSource): Promise<{journal: UploadJournal; stale: JournaledUpload | undefined}> {
+  static async open(directory: string, key: ObjectKey, source: UploadSource): Promise<{journal: UploadJournal; stale: AbandonedUpload | undefined}> {
     const path = journalFile(directory, key)
     await ensureDirectory(directory)
     const earlier = await readUploadJournal(path)
-    const isUsable = earlier?.uploadId !== undefined && earlier.key === key && isOfSource(earlier, source)
-    return {
-      journal: new UploadJournal(path, key, source, isUsable ? earlier : undefined),
-      stale: isUsable ? undefined : earlier,
-    }
+    const isUsable = earlier?.uploadId !== undefined && !earlier.isGivenUp && earlier.key === key && isOfSource(earlier, source)
+    if (isUsable) return {journal: new UploadJournal(path, key, source, earlier), stale: undefined}
+    // One that cannot be understood has its name from the key: an upload of that key may be open.
+    const stale = earlier ?? ((await exists(path)) ? {path, key, uploadId: undefined} : undefined)
+    return {journal: new UploadJournal(path, key, source, undefined), stale}
   }
 
   get uploadId(): string | undefined {
@@ -90,7 +100,7 @@ export class UploadJournal {
     this.#parts.clear()
     await this.#guard(async () => {
       await this.#file?.close()
-      this.#file = await AppendFile.open(this.#path, {isNew: true})
+      this.#file = await AppendFile.open(this.#path, {keepBytes: 0})
       await this.#append({...FORMAT, key: this.key, binding: this.#binding, local: formatLocal(this.#local)})
     })
   }
@@ -107,11 +117,20 @@ export class UploadJournal {
     await this.#guard(async () => await this.#append({partNumber, sizeBytes, etag, crc32c: formatCrc32c(crc32c)}))
   }
 
+  /** Notes that the next run must abort the upload, since this one could not. */
+  async noteGivenUp(): Promise<void> {
+    await this.#guard(async () => await this.#append({isGivenUp: true}))
+  }
+
   /** Forgets the upload: it is complete, or given up. */
   async remove(): Promise<void> {
-    await this.close()
     this.#uploadId = undefined
     this.#parts.clear()
+    try {
+      await this.close()
+    } catch {
+      // A disk that is full: what is not in the file is not wanted any more.
+    }
     await this.#guard(async () => await rm(this.#path, {force: true}))
   }
 
@@ -122,7 +141,7 @@ export class UploadJournal {
   }
 
   async #append(line: Record<string, unknown>): Promise<void> {
-    this.#file ??= await AppendFile.open(this.#path, {isNew: false})
+    this.#file ??= await AppendFile.open(this.#path, {keepBytes: this.#keepBytes})
     await this.#file.append(`${JSON.stringify(line)}\n`)
   }
 
@@ -149,13 +168,18 @@ export async function readUploadJournal(path: string): Promise<JournaledUpload |
     if (errnoOf(error) === 'ENOENT') return undefined
     throw localStateErrorOf(error, `cannot read the journal of an upload, ${path}`)
   }
-  const [head, ...lines] = text.split('\n').slice(0, -1).map(parseLine)
+  const texts = text.split('\n').slice(0, -1)
+  const [head, ...lines] = texts.map(parseLine)
   const local = parseLocal(head?.local)
   if (head?.format !== FORMAT.format || head.version !== FORMAT.version || typeof head.key !== 'string' || !local) return undefined
   let uploadId: string | undefined
+  let isGivenUp = false
   const parts = new Map<number, UploadedPart>()
+  let readLines = 1
   for (const line of lines) {
     if (!line) break
+    readLines++
+    if (line.isGivenUp === true) isGivenUp = true
     if (typeof line.uploadId === 'string') uploadId = line.uploadId
     const crc32c = parseCrc32c(line.crc32c)
     const {partNumber, sizeBytes, etag} = line
@@ -163,7 +187,8 @@ export async function readUploadJournal(path: string): Promise<JournaledUpload |
       parts.set(partNumber, {partNumber, sizeBytes, etag, crc32c})
     }
   }
-  return {path, key: head.key as ObjectKey, binding: (head.binding ?? {}) as UploadBinding, local, uploadId, parts}
+  const readBytes = Buffer.byteLength(texts.slice(0, readLines).join('\n')) + 1
+  return {path, key: head.key as ObjectKey, binding: (head.binding ?? {}) as UploadBinding, local, uploadId, parts, isGivenUp, readBytes}
 }
 
 function parseLine(text: string): Record<string, unknown> | undefined {
