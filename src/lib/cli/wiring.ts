@@ -9,7 +9,7 @@ import type {BaseLayout} from '../config/schema.ts'
 import {LocalStateError, UsageError} from '../errors.ts'
 import {readSyncState, writeSyncState} from '../local/sync-state.ts'
 import {systemClock} from '../local/system-clock.ts'
-import {readOrCreateWriterId} from '../local/writer-id.ts'
+import {readOrCreateWriterId, readWriterId} from '../local/writer-id.ts'
 import type {Progress} from '../progress.ts'
 import {createDryRunStore} from '../store/dry-run.ts'
 import type {ObjectStore, RequestCounts} from '../store/object-store.ts'
@@ -88,7 +88,7 @@ export async function createWiring(options: WiringOptions): Promise<Wiring> {
       let opening = byBucket.get(uri.bucket)
       if (!opening) byBucket.set(uri.bucket, (opening = openStore(uri, name)))
       const store = await opening
-      const writer = isReadOnly ? {id: '', host: hostname()} : await readWriter(config.state.directory)
+      const writer = await readWriter(config.state.directory, isReadOnly)
       return {
         server,
         store: isReadOnly ? createDryRunStore(store) : store,
@@ -129,9 +129,14 @@ function homeOfUser(): string {
   }
 }
 
-async function readWriter(stateDirectory: string): Promise<{id: string; host: string}> {
-  const {id} = await readOrCreateWriterId(stateDirectory)
-  return {id, host: hostname()}
+/** Who writes; a run that writes nothing does not make an identity, and says nothing of one that cannot be read. */
+async function readWriter(stateDirectory: string, isReadOnly: boolean): Promise<{id: string; host: string}> {
+  if (!isReadOnly) return {id: (await readOrCreateWriterId(stateDirectory)).id, host: hostname()}
+  const known = await readWriterId(stateDirectory).catch((error: unknown) => {
+    if (error instanceof LocalStateError) return undefined
+    throw error
+  })
+  return {id: known?.id ?? '', host: hostname()}
 }
 
 async function createStore(

@@ -33,6 +33,14 @@ export async function readOrCreateWriterId(stateDirectory: string): Promise<Writ
   throw new LocalStateError(`${path} came and went while it was read`, {hint: 'run the same command again'})
 }
 
+/**
+ * The identity of this installation as far as it has one: for runs that write nothing.
+ * @throws {LocalStateError} the file is damaged or cannot be read
+ */
+export async function readWriterId(stateDirectory: string): Promise<WriterIdentity | undefined> {
+  return await readWriterFile(join(stateDirectory, 'writer.json'))
+}
+
 async function readWriterFile(path: string): Promise<WriterIdentity | undefined> {
   let file: JsonFile
   try {
