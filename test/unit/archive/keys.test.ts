@@ -56,6 +56,68 @@ describe('keys of the archive', () => {
     expect(byKey.size).to.be.greaterThan(5000)
   })
 
+  describe('in layout compact', () => {
+    const forms = (path: BackupPath) => [true, false].map((isCompressed) => keys.compactData(ID, path, {isCompressed}))
+    const numbers = Array.from({length: 12}, (_, index) => keys.pack(ID, index + 1))
+
+    it('C22: no two paths share a key, compressed or not, nor does a pack, and every key is one that stores take', () => {
+      fc.assert(fc.property(paths, paths, (left, right) => {
+        const all = [...forms(left), ...forms(right)]
+        expect(new Set(all).size).to.equal(left === right ? 2 : 4)
+        for (const key of all) {
+          expect(Buffer.byteLength(key)).to.be.at.most(479)
+          expect(key).not.to.match(/[\u0000-\u001f\u007f-\u009f\\]|\/\/|\/\.\.?(\/|$)/)
+          expect(numbers).not.to.include(key)
+          for (const part of key.split('/')) expect(Buffer.byteLength(part)).to.be.at.most(255)
+        }
+      }), {numRuns: 2000})
+    })
+
+    it('no two paths made of what these keys are made of share one, compressed or not', () => {
+      const words = fc.constantFrom('.zst', '%2Ezst', 'packs', '%70acks', '/', 'a', '.', '%', '0001.tar', '%long', '\xff', 'zst', '2E')
+      const tricky = fc.array(words, {minLength: 1, maxLength: 5}).map((parts) => parts.join('').split('/').filter((part) => part !== '').join('/') as BackupPath)
+        .filter((path) => path !== '' && !/(^|\/)\.\.?(\/|$)/.test(path))
+      const byKey = new Map<string, string>()
+      fc.assert(fc.property(tricky, (path) => {
+        for (const [index, key] of forms(path).entries()) {
+          expect(byKey.get(key) ?? `${path} ${index}`, key).to.equal(`${path} ${index}`)
+          byKey.set(key, `${path} ${index}`)
+          expect(numbers).not.to.include(key)
+        }
+      }), {numRuns: 20_000})
+      expect(byKey.size).to.be.greaterThan(5000)
+    })
+
+    for (const [path, isCompressed, expected] of [
+      ['data/base/1/2619', false, 'data/base/1/2619'], ['data/base/1/2619', true, 'data/base/1/2619.zst'],
+      ['data/x.zst', false, 'data/x%2Ezst'], ['data/x.zst', true, 'data/x%2Ezst.zst'], ['data/.zst/x', true, 'data/%2Ezst/x.zst'], ['a.zst.zst', false, 'a.zst%2Ezst'],
+      ['data/x.zsts', false, 'data/x.zsts'], ['packs', false, '%70acks'], ['packs/0001.tar', true, '%70acks/0001.tar.zst'], ['packs2/1', false, 'packs2/1'], ['data/packs/1', false, 'data/packs/1'],
+    ] as const) {
+      it(`${path}${isCompressed ? ', compressed,' : ''} lies at ${expected}`, () =>
+        expect(keys.compactData(ID, backupPathFromText(path), {isCompressed})).to.equal(`${keys.dataPrefix(ID)}${expected}`))
+    }
+
+    it('lengths count the suffix: a name of 251 bytes keeps it, one of 252 is named by its digest only when compressed', () => {
+      const of = (bytes: number, isCompressed: boolean) => keys.compactData(ID, backupPathFromText('x'.repeat(bytes)), {isCompressed})
+      expect(of(251, true)).to.match(/\/x{251}\.zst$/)
+      expect(of(252, true)).to.match(/\/%long\/[0-9a-f]{64}\.zst$/)
+      expect(of(252, false)).to.match(/\/x{252}$/)
+      expect(of(256, false)).to.match(/\/%long\/[0-9a-f]{64}$/)
+    })
+
+    it('a whole key of 479 bytes with its suffix fits, one of 480 does not', () => {
+      const room = 479 - Buffer.byteLength(keys.dataPrefix(ID)) - '.zst'.length
+      const path = (bytes: number) => backupPathFromText(`${'a'.repeat(200)}/${'b'.repeat(bytes - 201)}`)
+      expect(Buffer.byteLength(keys.compactData(ID, path(room), {isCompressed: true}))).to.equal(479)
+      expect(keys.compactData(ID, path(room + 1), {isCompressed: true})).to.contain('/%long/')
+    })
+
+    it('packs have numbers that sort, and more than four digits when there are so many', () => {
+      expect([1, 42, 9999, 10_000].map((number) => keys.relative(keys.pack(ID, number)))).to.deep.equal(['0001', '0042', '9999', '10000'].map((number) => `base/${ID}/packs/${number}.tar`))
+      for (const key of numbers) expect(keys.classify(key)).to.deep.equal({type: 'data', backupId: ID})
+    })
+  })
+
   it('a name of 255 bytes that only just fits, and one that its escapes make too long', () => {
     expect(keys.data(ID, backupPathFromText('x'.repeat(255)))).to.match(/\/x{255}$/)
     const [one, two] = ['\x01', '\x02'].map((byte) => keys.data(ID, backupPathFromText(byte.repeat(100))))
