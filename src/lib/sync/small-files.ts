@@ -4,9 +4,9 @@ import {compareLocalStat, localStatOf, type LocalStat} from './local-stat.ts'
 import {checkUnchanged, readExactly, withOpenFile} from './open-file.ts'
 
 /** A read that takes longer shows a disk that has to be waited for. */
-const SLOW_READ_MS = 2
+const SLOW_READ_MS = 5
 /** So many reads after a slow one are made in the background, several at a time. */
-const BACKGROUND_READS = 256
+const BACKGROUND_READS = 64
 
 /** Fills memory of the file's size with its content. @throws LocalFileError */
 export type FillContent = (target: Buffer) => void
