@@ -31,6 +31,9 @@ const barmanLibraries = (version) => [
 const debianPackages = [
   {name: 'python3-venv', isThere: () => isProgram('/usr/bin/python3') && existsSync(`/usr/lib/${pythonName()}/ensurepip`)},
   {name: 'rsync', isThere: () => onPath('rsync')},
+  // What docs/guide/restore.md takes for granted.
+  {name: 'jq', isThere: () => onPath('jq')},
+  {name: 'zstd', isThere: () => onPath('zstd')},
   {name: 'util-linux', isThere: () => onPath('flock') && onPath('setpriv')},
   {name: 'postgresql-15', isThere: () => isProgram(join(postgresBinDirectory(15), 'initdb'))},
 ]

@@ -2,7 +2,7 @@ import {expect} from 'chai'
 import {backupPathFromText} from '../../../src/lib/archive/backup-path.ts'
 import {parseBackupRecord, formatBackupRecord, type BackupRecord} from '../../../src/lib/archive/backup-record.ts'
 import {ArchiveKeys, classifyRelativeKey, escapeKeyPath} from '../../../src/lib/archive/keys.ts'
-import type {ManifestEntry} from '../../../src/lib/archive/manifest.ts'
+import {EMPTY_COUNTS, type ManifestEntry} from '../../../src/lib/archive/manifest.ts'
 import {formatManifestEnd, formatManifestEntry, formatManifestHeader, formatManifestObject, parseManifestLine} from '../../../src/lib/archive/manifest-line.ts'
 import {formatStartedMarker, formatTombstone} from '../../../src/lib/archive/markers.ts'
 import {parseBlocks, readPage} from '../../support/doc-pages.ts'
@@ -29,7 +29,7 @@ describe('docs/reference/archive-format.md', () => {
   })
 
   it('has manifest lines as this version writes them', () => {
-    const lines = (examples[1] ?? '').split('\n')
+    const lines = [...(examples[1] ?? '').split('\n'), ...(examples[2] ?? '').split('\n')]
     const written = lines.map((text) => {
       const line = parseManifestLine(text)
       switch (line.line) {
@@ -38,11 +38,11 @@ describe('docs/reference/archive-format.md', () => {
         case 'object': return formatManifestObject(line.object)
         case 'end': {
           const {line: _, ...counts} = line
-          return formatManifestEnd(counts)
+          return formatManifestEnd({...EMPTY_COUNTS, ...counts})
         }
       }
     })
-    expect(lines.length).to.equal(6)
+    expect(lines.length).to.equal(13)
     expect(written.join('')).to.equal(`${lines.join('\n')}\n`)
   })
 
@@ -83,6 +83,10 @@ describe('docs/reference/archive-format.md', () => {
     expect(['50%', 'a\\b', 'a\tb', 'a/./b', 'a/..', 'a b+c'].map(escape)).to.deep.equal(['50%25', 'a%5Cb', 'a%09b', 'a/%2E/b', 'a/%2E%2E', 'a b+c'])
     expect(escapeKeyPath('\xff\xe9' as never)).to.equal('%FF%E9')
     expect(keys.relative(keys.data('20261102T020000', backupPathFromText('x'.repeat(256))))).to.match(/^base\/20261102T020000\/%long\/[0-9a-f]{64}$/)
-    for (const told of ['`50%` is `50%25`', '`%2E` or `%2E%2E`', 'base/<id>/%long/', '479 bytes', '255']) expect(page).to.contain(told)
+    const compact = (text: string, isCompressed: boolean) => keys.relative(keys.compactData('20261102T020000', backupPathFromText(text), {isCompressed}))
+    expect(compact('x.zst', false)).to.equal('base/20261102T020000/x%2Ezst')
+    expect(compact('packs/a.zst/b', true)).to.equal('base/20261102T020000/%70acks/a%2Ezst/b.zst')
+    expect(compact('x'.repeat(253), true)).to.match(/^base\/20261102T020000\/%long\/[0-9a-f]{64}\.zst$/)
+    for (const told of ['`%2Ezst`', '`%70acks`', '`.zst` stands behind it', '`50%` is `50%25`', '`%2E` or `%2E%2E`', 'base/<id>/%long/', '479 bytes', '255']) expect(page).to.contain(told)
   })
 })
