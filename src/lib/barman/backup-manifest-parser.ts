@@ -21,14 +21,14 @@ const MAX_TOKEN_CHARACTERS = 64 * 1024
 
 const HEAD_TEXT = '{"PostgreSQL-Backup-Manifest-Version":'
 const HEAD = /[ \t\r\n]*\{[ \t\r\n]*"PostgreSQL-Backup-Manifest-Version"[ \t\r\n]*:[ \t\r\n]*([^ \t\r\n,{}[\]]+)[ \t\r\n]*,/y
-const FIELD = /([ \t\r\n]*)"([^"\\]*)"[ \t\r\n]*:[ \t\r\n]*/y
-const SCALAR = /("(?:[^"\\]|\\.)*"|[^ \t\r\n,"{}[\]]+)[ \t\r\n]*,/y
-const ARRAY_BEGIN = /\[/y
+const FIELD = /([ \t\r\n]*)"([^"\\]*)"[ \t\r\n]*:/y
+const SCALAR = /[ \t\r\n]*("(?:[^"\\]|\\.)*"|[^ \t\r\n,"{}[\]]+)[ \t\r\n]*,/y
+const ARRAY_BEGIN = /[ \t\r\n]*\[/y
 const EMPTY_ARRAY_END = /[ \t\r\n]*\]/y
 /** An object without objects or arrays in it, and what follows it. Each character fits one place only: no backtracking. */
 const ENTRY = /[ \t\r\n]*(\{[^"{}[\]]*(?:"[^"\\]*(?:\\.[^"\\]*)*"[^"{}[\]]*)*\})[ \t\r\n]*([,\]])/y
 const COMMA = /[ \t\r\n]*,/y
-const TAIL = /^"([0-9a-fA-F]{64})"[ \t\r]*\}[ \t\r]*\n$/
+const TAIL = /^[ \t]*"([0-9a-fA-F]{64})"[ \t\r]*\}[ \t\r]*\n$/
 
 /** Which part of the document comes next. */
 type Expected = 'head' | 'field' | 'value' | 'first entry' | 'entry' | 'comma' | 'tail'
@@ -80,9 +80,8 @@ export class BackupManifestParser {
     if (expected === undefined || !this.#hasFiles) throw this.#notWhole()
     const actual = this.#digest.digest('hex')
     if (actual !== expected.toLowerCase()) {
-      throw new BarmanFilesError(
-        `${this.#filePath} was changed or damaged after it was written: its SHA-256 is ${actual}, its Manifest-Checksum says ${expected}`,
-        {hint: DAMAGE_HINT})
+      const reason = `its SHA-256 is ${actual}, its Manifest-Checksum says ${expected}`
+      throw new BarmanFilesError(`${this.#filePath} was changed or damaged after it was written: ${reason}`, {hint: DAMAGE_HINT})
     }
     return {systemIdentifier: this.#systemIdentifier}
   }
@@ -180,21 +179,19 @@ export class BackupManifestParser {
   }
 
   #foreign(): BarmanFilesError {
-    return new BarmanFilesError(`${this.#filePath} is no backup_manifest: it does not begin with a PostgreSQL-Backup-Manifest-Version`, {
-      hint: DAMAGE_HINT,
-    })
+    const reason = 'it does not begin with a PostgreSQL-Backup-Manifest-Version'
+    return new BarmanFilesError(`${this.#filePath} is no backup_manifest: ${reason}`, {hint: DAMAGE_HINT})
   }
 
   #notWhole(cause?: unknown): BarmanFilesError {
     const position = (this.#usedBytes + this.#at).toLocaleString('en-US')
-    const reason = cause instanceof EntryFault ? ` (${cause.message})` : ''
-    return new BarmanFilesError(`${this.#filePath} is no whole backup_manifest: it is cut or damaged after ${position} bytes${reason}`, {
-      hint: DAMAGE_HINT, cause,
-    })
+    const reason = `it is cut or damaged after ${position} bytes${cause instanceof EntryFault ? ` (${cause.message})` : ''}`
+    return new BarmanFilesError(`${this.#filePath} is no whole backup_manifest: ${reason}`, {hint: DAMAGE_HINT, cause})
   }
 }
 
-const DAMAGE_HINT = "run again if Barman is writing it right now; else the backup is damaged on Barman's disk: look with pg_verifybackup, and take a new one"
+const DAMAGE_HINT = 'run again if Barman is writing it right now; else the backup is damaged on the Barman host: '
+  + 'look with pg_verifybackup, and take a new one'
 
 /** What is wrong with one entry, in words. */
 class EntryFault extends Error {}
@@ -212,7 +209,9 @@ function parseFile(text: string): ManifestFile {
   const value: unknown = JSON.parse(isEscaped ? decodeUtf8(text) : text)
   const fields = value as Readonly<Record<string, unknown>>
   const sizeBytes = fields['Size']
-  if (typeof sizeBytes !== 'number' || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) throw new EntryFault('a file without a size')
+  if (typeof sizeBytes !== 'number' || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) {
+    throw new EntryFault('a file without a size')
+  }
   return {path: parsePath(fields, isEscaped), sizeBytes, checksum: parseChecksum(fields)}
 }
 
