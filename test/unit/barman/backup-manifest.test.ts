@@ -141,6 +141,23 @@ describe('BackupManifest', () => {
     })
   })
 
+  describe('crc32cOf', () => {
+    it('gives the CRC32C of every file that has one in the manifest, as it is of the file, without counting it as seen', async () => {
+      for (const name of ['postgres-15-crc32c', 'postgres-18-incremental']) {
+        const manifest = await readText(realManifest(name))
+        for (const {path: filePath, content} of realFiles(name)) {
+          expect(manifest.crc32cOf(filePath), filePath).to.equal(filePath === 'data/backup_manifest' ? undefined : content.crc32c)
+        }
+        expect(manifest.seenCount).to.equal(0)
+      }
+    })
+    it('has none of other checksums', async () => {
+      for (const name of ['postgres-15-sha256-encoded', 'postgres-15-none', 'barman-3.19.1-sha256']) {
+        expect((await readText(realManifest(name))).crc32cOf(place('data/PG_VERSION'))).to.equal(undefined)
+      }
+    })
+  })
+
   describe('missing', () => {
     it('counts all and names the first, in the order of the manifest', async () => {
       const names = Array.from({length: 40_000}, (_, index) => `base/${index % 7}/${(index * 7919) % 100_003}`)
@@ -150,6 +167,7 @@ describe('BackupManifest', () => {
       manifest.check(place(`data/${names[0]}`), contentOf('abc'))
       const left = names.filter((_, index) => index % 3 === 1).map((name) => `data/${name}`)
       expect(manifest.missing(5)).to.deep.equal({count: left.length, paths: left.slice(0, 5)})
+      expect(manifest.seenCount).to.equal(names.length - left.length)
       expect(manifest.missing(0)).to.deep.equal({count: left.length, paths: []})
       expect(manifest.missing(99_999).paths).to.deep.equal(left)
     })
