@@ -106,13 +106,17 @@ class CopyRounds {
       const isWhole = !difference || difference.missing.count === 0
       if (isWhole && !(await this.#excludeGone(copied, isRetry))) return copied
       if (isWhole) continue
-      // What the journal took for sent may be gone since: then everything is sent once more.
-      if (isRetry || tree.reusedFiles === 0) {
-        throw new PartialError(
-          `backup ${backupId}: ${difference.missing.count} objects that were sent are not listed, such as "${difference.missing.keys[0]}"`, {
-            hint: 'the backup is not recorded as complete; run again',
-          })
+      // What the journal took for sent may be gone since, and what was copied inside S3 is what the earlier backup has, of any
+      // size: then everything is sent once more.
+      const {count, keys: [name]} = difference.missing
+      const isTakenOver = tree.reusedFiles > 0 || (layout === 'mirror' && !this.#earlier.isEmpty)
+      if (isRetry || !isTakenOver) {
+        throw new PartialError(`backup ${backupId}: ${count} objects that were sent are not listed, such as "${name}"`, {
+          hint: 'the backup is not recorded as complete; run again',
+        })
       }
+      progress.warn(`${count} objects are not listed as they should be, such as "${name}": everything is sent once more`)
+      if (layout === 'mirror') this.#earlier.excludeAll()
       await removeJournal(this.#directory, backupId)
     }
   }

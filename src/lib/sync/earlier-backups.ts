@@ -95,6 +95,11 @@ export class EarlierBackups {
     for (const owner of owners) this.#goneOwners.add(owner)
   }
 
+  /** Nothing of the earlier backups is used any more. */
+  excludeAll(): void {
+    this.exclude({keys: [], owners: this.#ownerTimes.keys()})
+  }
+
   /** Begins again at the first path. */
   rewind(): void {
     for (const backup of this.#backups) backup.rewind()

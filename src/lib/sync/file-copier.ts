@@ -22,9 +22,6 @@ import {FRAME_BYTES} from './zstd.ts'
 export type WalkedFile = Extract<WalkedEntry, {type: 'file'}>
 type WalkedOther = Extract<WalkedEntry, {type: 'directory' | 'symlink' | 'special'}>
 
-/** Above this size CopyObject is refused (S3: CopyObject). */
-const MAX_COPY_BYTES = 5 * 1024 ** 3
-
 /** Carries out the plan for one entry after the other: packs, sends, refers, copies inside S3. */
 export class FileCopier {
   sentFiles = 0
@@ -155,7 +152,6 @@ export class FileCopier {
       line = {entry: this.#entry(found, entry, object.key), local: found.local, stored: {object, voucher: backupId}}
     } else {
       const {plain} = this.#ownKeys(found)
-      if (object.sizeBytes > MAX_COPY_BYTES) return undefined
       const isThere = await store.copy(keys.absolute(object.key), keys.absolute(plain), {
         kind: 'base', metadata: mtimeMetadata(found.mtimeNs), signal,
       })
