@@ -139,7 +139,11 @@ export class BackupManifest {
   }
 }
 
+/** Settings that may be changed in a backup without harm; pg_verifybackup passes them over, too. */
+const CHANGEABLE: ReadonlySet<string> = new Set(['postgresql.auto.conf', 'recovery.signal', 'standby.signal'])
+
 function addFile(table: ManifestTable, {path, sizeBytes, checksum}: ManifestFile, manifestPath: string): void {
+  if (CHANGEABLE.has(path)) return
   const kind = checksumKind(checksum?.algorithm)
   if (table.add(backupPathOf(path), sizeBytes, kind, checksum?.hex ?? '')) return
   throw new BarmanFilesError(`${manifestPath} names a file twice: ${formatBackupPath(path as BackupPath)}`, {
