@@ -94,12 +94,18 @@ describe('the command lines of README.md and the guide', function () {
     expect(copied.status, copied.stderr).to.equal(0)
     const {status, stdout, stderr} = await host.runPage('docs/guide/restore.md')
     expect(status, stderr).to.equal(0)
-    expect(stdout).to.contain('47 files are right')
+    expect(stdout).to.contain('true\n').and.to.contain('manifest.gz: OK\n').and.to.contain('47 files are right\n47\n')
     const target = join(host.root, 'srv/restore/main-server')
     expect(describeTree(join(target, 'base', NEW_BACKUP))).to.deep.equal(describeTree(join(host.tree.baseDirectory, NEW_BACKUP)))
     for (const name of [`meta/${NEW_BACKUP}-backup.info`, 'identity.json', 'wals/0000000100000000/00000001000000000000000A']) {
       expect(readFileSync(join(target, name)).equals(readFileSync(join(host.tree.serverDirectory, name))), name).to.equal(true)
     }
+    const shown = parseBlocks(readPage('docs/guide/restore.md')).find(({text}) => text.startsWith('{"type":"file"'))?.text ?? ''
+    const {offset, ...line} = JSON.parse(shown) as {offset: unknown}
+    const printed = stdout.split('\n').find((text) => text.startsWith('{"type":"file"')) ?? 'null'
+    expect(offset).to.be.a('number')
+    expect({...JSON.parse(printed) as object, offset}).to.deep.equal({...line, offset})
+    expect(stdout).to.contain(readFileSync(join(host.tree.dataDirectory(NEW_BACKUP), 'pg_hba.conf'), 'utf8'))
     const listed = parseBlocks(readPage('docs/guide/restore.md')).find(({text}) => text.startsWith("main-server 20261102T020000 'nightly'"))?.text
     expect(stdout.split('\n'), stdout).to.include(listed)
     expect(stdout).to.contain('Your PostgreSQL server has been successfully prepared for recovery!')
