@@ -29,7 +29,7 @@ export interface EarlierOptions {
   readonly identityOf: (backup: CatalogBackup) => BackupIdentity
 }
 
-/** The complete backups before this one in S3, and what of them this one can use. */
+/** Complete backups that are in S3 already, and what of them this one can use. */
 export class EarlierBackups {
   readonly #context: ServerContext
   readonly #backups: readonly EarlierBackup[]
@@ -54,7 +54,9 @@ export class EarlierBackups {
     if (context.base.maxReferenceAgeMs === 0) return EarlierBackups.none(context)
     const backups: EarlierBackup[] = []
     const owners = new Map<string, number>()
-    const ids = [...options.files.recorded].filter((id) => id < options.backupId && !options.files.tombstoned.has(id)).sort().reverse()
+    // The nearest before it first; one after it may be there already, when what the hook missed is made up for.
+    const known = [...options.files.recorded].filter((id) => id !== options.backupId && !options.files.tombstoned.has(id)).sort()
+    const ids = [...known.filter((id) => id < options.backupId).reverse(), ...known.filter((id) => id > options.backupId)]
     for (const id of ids) {
       if (backups.length === COMPARED_BACKUPS) break
       const backup = await openEarlier(context, id as BackupId, options)

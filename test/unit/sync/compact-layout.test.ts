@@ -154,6 +154,16 @@ describe('layout compact', () => {
       expect(owners(setting)).to.include({'data/base/1/big': ID, 'data/base/1/other': SECOND, 'data/base/1/huge': ID})
     })
 
+    it('may be there first: the one before it, which the hook missed, refers to it', async () => {
+      const setting = await prepare({linked: true})
+      const forget = [...setting.store.objects.keys()].filter((key) => key.includes(ID))
+      for (const key of forget) setting.store.objects.delete(key)
+      expect((await sync(setting, {backupIds: [SECOND]}, compact())).exitCode).to.equal(0)
+      expect((await sync(setting, {}, compact())).exitCode).to.equal(0)
+      expectFaithful(setting)
+      expect(record(setting)).to.deep.include({owners: [SECOND], vouchers: [SECOND]})
+    })
+
     it('is flat: a third one refers to the first, and names the second as its voucher', async () => {
       const setting = await prepare({linked: false})
       await sync(setting, {}, compact())
