@@ -16,6 +16,8 @@ export interface SlowProxy {
   setBytesPerSecond(bytesPerSecond: number): void
   /** The requests so far, in the order they came: `PUT /bucket/key`, still percent-encoded and with the query. */
   requests(): readonly string[]
+  /** Those of them that were answered with success, in the order of the answers. */
+  answered(): readonly string[]
   stop(): Promise<void>
 }
 
@@ -26,6 +28,7 @@ export async function startSlowProxy(targetEndpoint: string, bytesPerSecond = In
   let sent = 0
   let nextMs = 0
   const requests: string[] = []
+  const answered: string[] = []
   const server: Server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname)
     for (const socket of [client, upstream]) {
@@ -36,11 +39,20 @@ export async function startSlowProxy(targetEndpoint: string, bytesPerSecond = In
       })
       socket.on('close', () => sockets.delete(socket))
     }
+    let current: string | undefined
+    upstream.on('data', (chunk: Buffer) => {
+      if (current === undefined || !/^HTTP\/1\.1 2\d\d /.test(chunk.toString('latin1', 0, 13))) return
+      answered.push(current)
+      current = undefined
+    })
     client.pipe(new Transform({
       async transform(chunk: Buffer, _, done) {
         // A client sends the next request of a connection only after the answer to the last one: it begins a chunk.
         const request = /^((?:GET|HEAD|PUT|POST|DELETE) \S+) HTTP\/1\.1\r\n/.exec(chunk.toString('latin1', 0, 4096))?.[1]
-        if (request !== undefined) requests.push(request)
+        if (request !== undefined) {
+          requests.push(request)
+          current = request
+        }
         while (rate === 0) await delay(20)
         // One clock for all connections: the line is shared.
         const now = Date.now()
@@ -59,6 +71,7 @@ export async function startSlowProxy(targetEndpoint: string, bytesPerSecond = In
     endpoint: `http://127.0.0.1:${port}`,
     sentBytes: () => sent,
     requests: () => requests,
+    answered: () => answered,
     setBytesPerSecond(next) {
       rate = next
       nextMs = 0

@@ -11,6 +11,7 @@ export class PackNotes {
   readonly #binding: JournalBinding
   readonly #packs: Map<number, StoredPack>
   readonly #earlier: Set<number>
+  /** Bytes of the file that are whole lines. */
   #keepBytes: number
   #file: Promise<AppendFile> | undefined
 
@@ -49,7 +50,9 @@ export class PackNotes {
     this.#packs.set(pack.number, pack)
     try {
       this.#file ??= this.#open()
-      await (await this.#file).append(formatPack(pack))
+      const text = formatPack(pack)
+      await (await this.#file).append(text)
+      this.#keepBytes += text.length
     } catch (error) {
       throw localStateErrorOf(error, `cannot write ${this.#path}`)
     }
@@ -69,7 +72,7 @@ export class PackNotes {
       await file.appendFile(text)
       await file.close()
       await rename(next, this.#path)
-      this.#keepBytes = Buffer.byteLength(text)
+      this.#keepBytes = text.length
     } catch (error) {
       throw localStateErrorOf(error, `cannot write ${this.#path}`)
     }
@@ -82,8 +85,12 @@ export class PackNotes {
   }
 
   async #open(): Promise<AppendFile> {
+    const isNew = this.#keepBytes === 0
     const file = await AppendFile.open(this.#path, {keepBytes: this.#keepBytes})
-    if (this.#keepBytes === 0) await file.append(`${formatBinding(this.#binding)}\n`)
+    if (!isNew) return file
+    const head = `${formatBinding(this.#binding)}\n`
+    await file.append(head)
+    this.#keepBytes += head.length
     return file
   }
 }

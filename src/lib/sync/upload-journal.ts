@@ -56,6 +56,7 @@ export class UploadJournal {
   readonly #local: LocalStat
   readonly #parts: Map<number, UploadedPart>
   #uploadId: string | undefined
+  /** Bytes of the file that are whole lines. */
   #keepBytes: number
   #file: AppendFile | undefined
   #turn: Promise<void> = Promise.resolve()
@@ -100,6 +101,7 @@ export class UploadJournal {
     this.#parts.clear()
     await this.#guard(async () => {
       await this.#file?.close()
+      this.#keepBytes = 0
       this.#file = await AppendFile.open(this.#path, {keepBytes: 0})
       await this.#append({...FORMAT, key: this.key, binding: this.#binding, local: formatLocal(this.#local)})
     })
@@ -142,7 +144,9 @@ export class UploadJournal {
 
   async #append(line: Record<string, unknown>): Promise<void> {
     this.#file ??= await AppendFile.open(this.#path, {keepBytes: this.#keepBytes})
-    await this.#file.append(`${JSON.stringify(line)}\n`)
+    const text = `${JSON.stringify(line)}\n`
+    await this.#file.append(text)
+    this.#keepBytes += Buffer.byteLength(text)
   }
 
   async #guard(work: () => Promise<void>): Promise<void> {

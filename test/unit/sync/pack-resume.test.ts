@@ -3,6 +3,7 @@ import {join} from 'node:path'
 import {expect} from 'chai'
 import {InterruptedError} from '../../../src/lib/errors.ts'
 import type {ObjectStore} from '../../../src/lib/store/object-store.ts'
+import {PackNotes} from '../../../src/lib/sync/pack-notes.ts'
 import {useSyncSetting, watchStore, type SyncSetting} from '../../support/sync-setting.ts'
 import {ID, readManifest, record, sync} from './base-setting.ts'
 
@@ -64,6 +65,23 @@ describe('packs of a backup whose copy was interrupted', function () {
     await interruptAt(3)
     rmSync(notesPath())
     expect(await finish()).to.deep.equal(['0001', '0002', '0003'])
+  })
+
+  it('are known to an earlier journal by number only if they were noted when that was opened', async () => {
+    const path = join(setting.root, 'notes')
+    const pack = {number: 1, members: 7, object: {key: 'base/x/packs/0001.tar', sizeBytes: 1, crc32c: 2, sha256: 'ab'.repeat(32)}}
+    const notes = await PackNotes.open(path, {})
+    await notes.add(pack)
+    expect([notes.get(1), notes.isEarlier(1)]).to.deep.equal([pack, false])
+    await notes.close()
+    // Added after closing and opening again: nothing is lost.
+    await notes.add({...pack, number: 2})
+    await notes.close()
+    const next = await PackNotes.open(path, {})
+    expect(next.list().map(({number}) => number)).to.deep.equal([1, 2])
+    expect(next.isEarlier(1)).to.equal(true)
+    await next.forget([1])
+    expect([next.get(1), next.isEarlier(1)]).to.deep.equal([undefined, false])
   })
 
   for (const [what, damage] of [
