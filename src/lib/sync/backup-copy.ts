@@ -5,7 +5,7 @@ import {lockBackupChain, type ChainLock} from '../barman/backup-lock.ts'
 import type {BackupId} from '../barman/backup-id.ts'
 import {backupIdentity, sameIdentity, type BackupIdentity} from '../barman/backup-info.ts'
 import {readBackup, type CatalogBackup} from '../barman/catalog.ts'
-import {BarmanFilesError, ConflictError, PartialError} from '../errors.ts'
+import {BarmanFilesError, ConflictError, PartialError, messageOf} from '../errors.ts'
 import {checkClaim, claimBackup} from './claim.ts'
 import {copyUntilStable, forgetCopy} from './copy-rounds.ts'
 import type {CopySummary} from './copy-summary.ts'
@@ -15,6 +15,9 @@ import {uploadManifest, type StoredManifest} from './manifest-upload.ts'
 import {MetadataNotes, readMetadataFiles} from './metadata-sync.ts'
 import {listRemoteFiles, readRecord, type RemoteFiles} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
+
+/** Taking back a record may not hold up the end of the program for longer. */
+const REMOVAL_TIMEOUT_MS = 10_000
 
 export interface BackupCopyOptions {
   /** Of the server, for backups that do not say it themselves. */
@@ -88,7 +91,7 @@ class BackupCopy {
     try {
       await this.#checkVouchers(summary.vouchers)
     } catch (error) {
-      await deleteObject(this.#context, this.#context.keys.record(this.#id), 'remove that record by hand: objects it needs are being deleted')
+      await this.#removeRecord(error)
       throw error
     }
     await forgetCopy(this.#context, this.#id)
@@ -135,6 +138,22 @@ class BackupCopy {
     throw new PartialError(`backup ${this.#id} refers to objects through backup ${gone}, which is being deleted in S3`, {
       hint: 'the backup is not recorded as complete; run again, and what it needs of that one is sent',
     })
+  }
+
+  /**
+   * Takes the record back, whatever else goes wrong: also when the run is being stopped.
+   * @throws ConflictError when it stays, for a human to look at
+   */
+  async #removeRecord(cause: unknown): Promise<void> {
+    const {store, keys} = this.#context
+    const key = keys.record(this.#id)
+    try {
+      await deleteObject({store, signal: AbortSignal.timeout(REMOVAL_TIMEOUT_MS)}, key, 'remove it by hand')
+    } catch (error) {
+      throw new ConflictError(`backup ${this.#id} is recorded, but may not be: ${messageOf(cause)}; and its record could not be removed: ${messageOf(error)}`, {
+        hint: `look for tombstones (\`barmans3 base ls\`), and if one stands, remove "${key}" by hand: the backup it describes would lose objects`, cause: error,
+      })
+    }
   }
 
   /**

@@ -37,10 +37,10 @@ export class FileCopier {
     this.#context = context
     this.#sources = sources
     const {store, keys, pool, hashes, signal} = context
-    const {journal, backupId} = sources
+    const {journal, backupId, guarded} = sources
     this.#packs = new PackWriter({
       store, keys, pool, hashes, signal, onStored: async (pack) => await journal.packs.add(pack),
-    }, backupId, (number) => journal.packs.get(number) !== undefined)
+    }, backupId, (number) => journal.packs.get(number) !== undefined || guarded.find(keys.relative(keys.pack(backupId, number))) !== undefined)
   }
 
   /** Sends the pack that holds this entry, should it still be waiting for more. */
