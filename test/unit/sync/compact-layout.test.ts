@@ -2,10 +2,9 @@ import {execFileSync} from 'node:child_process'
 import {createHash} from 'node:crypto'
 import {appendFileSync, linkSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, utimesSync, writeFileSync} from 'node:fs'
 import {join} from 'node:path'
-import {setTimeout as delay} from 'node:timers/promises'
 import {expect} from 'chai'
 import type {ServerContext} from '../../../src/lib/sync/server-context.ts'
-import {relativeKeys, useSyncSetting, watchStore, type SyncSetting} from '../../support/sync-setting.ts'
+import {relativeKeys, useSyncSetting, watchStore, type StoreCall, type SyncSetting} from '../../support/sync-setting.ts'
 import {ID, readManifest, record, StoreRefused, sync} from './base-setting.ts'
 import {content, expectFaithful, objects} from './faithful.ts'
 
@@ -80,12 +79,22 @@ describe('layout compact', () => {
     mkdirSync(at('data/many'))
     for (let index = 0; index < 10_500; index++) writeFileSync(at(`data/many/${index}`), String(index))
     rmSync(at('data/backup_manifest'))
-    const store = watchStore(setting.store, {before: async ({method, args}) => {
-      if (method !== 'put' || !String(args[0]).endsWith('packs/0002.tar')) return
-      // Pack 3 is on its way by then, with directories and links in it.
-      await delay(500)
-      throw new StoreRefused('run')
-    }})
+    const isPut = ({method, args}: StoreCall, name: string) => method === 'put' && String(args[0]).endsWith(name)
+    let thirdIsThere = () => {}
+    const third = new Promise<void>((resolve) => {
+      thirdIsThere = resolve
+    })
+    const store = watchStore(setting.store, {
+      before: async (call) => {
+        if (!isPut(call, 'packs/0002.tar')) return
+        // With directories and links in it.
+        await third
+        throw new StoreRefused('run')
+      },
+      after: (call) => {
+        if (isPut(call, 'packs/0003.tar')) thirdIsThere()
+      },
+    })
     expect((await sync(setting, {}, compact({store}))).exitCode).to.equal(1)
     expect(record(setting)).to.equal(undefined)
     const first = relativeKeys(setting).filter((key) => key.includes('/packs/'))
