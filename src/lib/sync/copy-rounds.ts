@@ -142,8 +142,10 @@ class CopyRounds {
     const {backupId, root} = request
     for (let round = 1; ; round++) {
       context.progress.phase(`base backup ${backupId}`)
+      // Before the journal is open: who finds a manifest that is cut has nothing to close.
+      const witness = await BackupManifest.read(join(root, 'data', 'backup_manifest'), {signal: context.signal})
       const journal = await JournalWriter.open(this.#directory, backupId, request.binding)
-      const tree = await this.#copyOnce(journal)
+      const tree = await this.#copyOnce(journal, witness)
       if (tree.failureCount > 0) throw failedFilesError(backupId, tree)
       await request.onCopied()
       const {pool, hashes, partSizeBytes, signal} = context
@@ -157,10 +159,9 @@ class CopyRounds {
     }
   }
 
-  async #copyOnce(journal: JournalWriter): Promise<CopiedTree> {
+  async #copyOnce(journal: JournalWriter, witness: BackupManifest | undefined): Promise<CopiedTree> {
     const {backupId, root} = this.#request
     const {signal, progress} = this.#context
-    const witness = await BackupManifest.read(join(root, 'data', 'backup_manifest'), {signal})
     const totals = new CopyTotals(progress)
     const ended = new AbortController()
     const counting = countTree(root, totals, AbortSignal.any([signal, ended.signal]))
