@@ -118,7 +118,10 @@ export interface ObjectStore {
   /** Stores a stream of unknown length (the manifest). Replaces what is there. Nothing is left open on failure. */
   putStream(key: ObjectKey, body: AsyncIterable<Uint8Array>, options: Omit<PutOptions, 'ifAbsent' | 'crc32c'>): Promise<void>
 
-  /** Copies inside the store; the object keeps content and gets the given metadata. False if the source is not there. */
+  /**
+   * Copies inside the store; the object keeps content and gets the given metadata. False if the source is not there, or
+   * cannot be copied as it is (archived, or the store has no such request): then the content must be sent.
+   */
   copy(source: ObjectKey, key: ObjectKey, options: UploadOptions): Promise<boolean>
 
   /** Begins a multipart upload and returns its upload id. The caller must complete or abort it. */

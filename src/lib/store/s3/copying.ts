@@ -6,6 +6,9 @@ import type {Connection} from './client.ts'
 import type {S3StoreOptions} from './options.ts'
 import {writeHeaders} from './settings.ts'
 
+/** The source is in an archive class (S3: GLACIER); a store without CopyObject. */
+const UNCOPYABLE = new Set(['InvalidObjectState', 'NotImplemented', 'MethodNotAllowed'])
+
 /** Copies inside the bucket. See ObjectStore.copy. */
 export async function copyObject(
   connection: Connection,
@@ -35,7 +38,14 @@ export async function copyObject(
     connection.isBucketSeen = true
     return true
   } catch (error) {
-    if (error instanceof StoreAnswer && error.status === 404 && error.code === 'NoSuchKey') return false
+    if (isWithoutSource(error)) return false
     throw error
   }
+}
+
+/** Whether the answer means that there is nothing to copy from, and not that something is wrong. */
+function isWithoutSource(error: unknown): boolean {
+  if (!(error instanceof StoreAnswer)) return false
+  if (error.status === 404) return error.code === 'NoSuchKey'
+  return UNCOPYABLE.has(error.code)
 }
