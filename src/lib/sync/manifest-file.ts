@@ -65,7 +65,12 @@ export class ManifestFile {
 
   /** The stored objects: packs first, then in the order of the files they hold. @throws BarmanFilesError */
   async* objects(): AsyncGenerator<ManifestObject, void, undefined> {
-    for await (const line of this.#lines({skipEntries: true})) if (line.line === 'object') yield line.object
+    let isWhole = false
+    for await (const line of this.#lines({skipEntries: true})) {
+      if (line.line === 'object') yield line.object
+      if (line.line === 'end') isWhole = true
+    }
+    if (!isWhole) throw new BarmanFilesError('the manifest is cut: its last line is missing')
   }
 
   async remove(): Promise<void> {
@@ -79,7 +84,7 @@ export class ManifestFile {
     pipeline(file, gunzip, () => undefined)
     try {
       for await (const line of splitLines(gunzip)) {
-        if (skipEntries && !line.startsWith('{"type":"object"')) continue
+        if (skipEntries && !line.startsWith('{"type":"object"') && !line.startsWith('{"type":"end"')) continue
         yield parseManifestLine(line)
       }
     } catch (error) {

@@ -1,7 +1,7 @@
 import {join} from 'node:path'
 import type {BackupRecord} from '../archive/backup-record.ts'
 import {ownerOfObject, type ManifestObject} from '../archive/manifest.ts'
-import {ConflictError} from '../errors.ts'
+import {BarmanFilesError, ConflictError, messageOf} from '../errors.ts'
 import {ManifestFile} from './manifest-file.ts'
 import {readRecords} from './remote-records.ts'
 import type {ServerContext} from './server-context.ts'
@@ -29,15 +29,11 @@ export class ProtectedObjects {
 
   /**
    * @param directory where manifests are put while they are read
-   * @throws ConflictError when a record cannot be read: it could refer to anything
+   * @throws ConflictError when a record or its manifest cannot be read: it could refer to anything
    */
   static async load(context: ServerContext, backupId: string, directory: string): Promise<ProtectedObjects> {
     const {records, problems} = await readRecords(context)
-    if (problems[0]) {
-      throw new ConflictError(`backup ${backupId} cannot be sent again: ${problems[0].message}; that backup may refer to it`, {
-        hint: 'see `barmans3 base ls` for what is wrong with that record',
-      })
-    }
+    if (problems[0]) throw unreadable(backupId, problems[0].message)
     const byKey = new Map<string, Protected>()
     for (const record of records) if (record.owners.includes(backupId)) await addFrom(context, record, backupId, {directory, byKey})
     return new ProtectedObjects(byKey)
@@ -66,7 +62,15 @@ async function addFrom(
       const sha256 = contents.get(object.key)
       if (sha256 !== undefined) byKey.set(object.key, {object, sha256})
     }
+  } catch (error) {
+    throw error instanceof BarmanFilesError ? unreadable(backupId, `backup ${record.backupId}: ${messageOf(error)}`) : error
   } finally {
     await manifest.remove()
   }
+}
+
+function unreadable(backupId: string, problem: string): ConflictError {
+  return new ConflictError(`backup ${backupId} cannot be sent again: ${problem}; that backup may refer to it`, {
+    hint: 'see `barmans3 base ls` for what is wrong with that record',
+  })
 }

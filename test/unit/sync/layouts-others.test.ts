@@ -1,6 +1,7 @@
 import {createHash} from 'node:crypto'
 import {linkSync, mkdirSync, rmSync, utimesSync, writeFileSync} from 'node:fs'
 import {join} from 'node:path'
+import {gunzipSync, gzipSync} from 'node:zlib'
 import {expect} from 'chai'
 import {formatTombstone} from '../../../src/lib/archive/markers.ts'
 import type {BackupLayout} from '../../../src/lib/archive/manifest.ts'
@@ -15,6 +16,27 @@ const SECOND = '20261102T020000'
 const THIRD = '20261103T020000'
 const big = 'data/base/1/big'
 const other = 'data/base/1/other'
+
+/** What is wrong with a manifest that has the digest its record names. */
+const spoiltLines = [
+  ['of a newer format', (text: string) => text.replace('"version":1', '"version":99')],
+  ['cut inside a line', (text: string) => text.slice(0, text.indexOf('"path":"data/base/1/big"') - 20)],
+  ['cut before its last line', (text: string) => text.slice(0, text.indexOf('{"type":"end"'))],
+  ['cut behind a line, before all objects', (text: string) => text.slice(0, text.indexOf('{"type":"object"'))],
+  ['foreign', () => 'hello\n'],
+] as const
+
+/** Puts another manifest into the bucket, and its digest into the record. */
+function rewriteManifest({store, keys}: SyncSetting, id: string, change: (text: string) => string): void {
+  const [manifest, described] = [store.objects.get(keys.manifest(id))!, store.objects.get(keys.record(id))!]
+  const text = gunzipSync(manifest.body).toString()
+  expect(change(text)).not.to.equal(text)
+  const body = gzipSync(change(text))
+  const {manifest: named, ...rest} = JSON.parse(described.body.toString()) as {manifest: object}
+  const digest = {...named, sizeBytes: body.length, sha256: createHash('sha256').update(body).digest('hex')}
+  store.objects.set(keys.manifest(id), {...manifest, body})
+  store.objects.set(keys.record(id), {...described, body: Buffer.from(JSON.stringify({...rest, manifest: digest}))})
+}
 
 describe('who else uses the bucket, in either layout', () => {
   const use = useSyncSetting({tree: {segmentSizeBytes: MIB}})
@@ -112,6 +134,31 @@ describe('who else uses the bucket, in either layout', () => {
     expect(owner).to.include({[big]: SECOND, [other]: ID})
     expectFaithful(setting, SECOND)
   })
+
+  it('something deletes in the bucket all the time: exit 10, no record; once it has stopped, the next run ends right', async () => {
+    const setting = await prepare({recorded: false})
+    const left = [big, other].map((path) => setting.keys.absolute(`base/${ID}/${path}.zst`))
+    const {exitCode, reason} = await run(setting, 'compact', {}, ({method, key}) => {
+      if (method === 'list' && key === `base/${ID}/`) setting.store.objects.delete(left.shift()!)
+    })
+    expect([exitCode, left]).to.deep.equal([10, []])
+    expect(reason).to.match(/1 objects of earlier backups are gone from S3 or of another size, such as .*other\.zst/)
+    expect(record(setting, SECOND)).to.equal(undefined)
+    expect((await run(setting, 'compact')).exitCode).to.equal(0)
+    expect(record(setting, SECOND)).to.deep.include({owners: []})
+    expectFaithful(setting, SECOND)
+  })
+
+  // Who has found all it asked for does not come to the last line.
+  for (const [what, change] of spoiltLines.filter(([each]) => each !== 'cut before its last line')) {
+    it(`an earlier manifest that its record names and that is ${what} is named, and what it does not tell is sent`, async () => {
+      const setting = await prepare({recorded: false})
+      rewriteManifest(setting, ID, change)
+      expect((await run(setting, 'compact')).exitCode).to.equal(0)
+      expect(setting.said.join('\n')).to.match(/warn: nothing more is taken over from backup 20261101T020000/)
+      expectFaithful(setting, SECOND)
+    })
+  }
 
   describe('a backup that vouches for what is referred to', () => {
     it('gets its tombstone between the copy and the record: exit 10, no record; the next run sends what it needs', async () => {
@@ -253,6 +300,7 @@ describe('who else uses the bucket, in either layout', () => {
         store.objects.set(keys.manifest(SECOND), {...object, body: object.body.subarray(0, 100)})
       }],
       ['manifest that is gone', ({store, keys}: SyncSetting) => store.objects.delete(keys.manifest(SECOND))],
+      ...spoiltLines.map(([what, change]) => [`manifest that is ${what}`, (setting: SyncSetting) => rewriteManifest(setting, SECOND, change)] as const),
     ] as const) {
       it(`a ${what}: exit 12, since it could refer to anything; nothing is sent`, async () => {
         const setting = await prepare({recorded: true})
