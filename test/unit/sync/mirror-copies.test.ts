@@ -83,6 +83,19 @@ describe('layout mirror, the backup after another', () => {
     expect(entry).to.include({sha256: createHash('sha256').update(before).digest('hex')})
   })
 
+  for (const [layout, changes] of [['mirror', {}], ['compact', compact]] as const) {
+    it(`${layout}: a hard link that was written into since the first backup was copied is no proof: other time than its manifest, so it is read and sent`, async () => {
+      const setting = await prepare({linked: true, first: changes})
+      writeFileSync(at(big), content(7 * MIB, 'written in place'))
+      utimesSync(at(big), 1_790_000_001, 1_790_000_001)
+      expect(lstatSync(at(big)).ino).to.equal(lstatSync(at(big, SECOND)).ino)
+      const {exitCode, sent} = await run(setting, changes)
+      expect(exitCode).to.equal(0)
+      expect(sent.filter((path) => path.startsWith(big))).to.have.length(1)
+      expectFaithful(setting, SECOND)
+    })
+  }
+
   it('has equal content of copies copied inside S3 after reading; same size and time with other content is sent', async () => {
     const setting = await prepare({linked: false})
     const {atime, mtime} = lstatSync(at('data/base/1/1259'))
