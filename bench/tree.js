@@ -26,6 +26,7 @@ export class BarmanTree {
   #content
   #oldSeconds = Math.floor(Date.now() / 1000) - 2 * 86_400
   #backups = []
+  #changed = []
 
   /** Makes `<directory>/home/<server>`. `content` is a kind of content.js. */
   constructor(directory, {content}) {
@@ -56,6 +57,7 @@ export class BarmanTree {
     const add = (path, sizeBytes, isLink) => {
       if (isLink) this.#link(join(previous.directory, path), join(directory, path))
       else this.#write(join(directory, path), this.#content.pieces(sizeBytes))
+      if (previous && !isLink) this.#changed.push({path: join(directory, path), seconds: begin})
       count(backup, sizeBytes, isLink)
     }
     const isLink = (index) => previous !== undefined && index % changedEvery !== 0
@@ -97,6 +99,8 @@ export class BarmanTree {
       lutimesSync(join(entry.parentPath, entry.name), this.#oldSeconds, this.#oldSeconds)
     }
     lutimesSync(this.serverDirectory, this.#oldSeconds, this.#oldSeconds)
+    // What changed between two backups has another time, too.
+    for (const {path, seconds} of this.#changed) lutimesSync(path, seconds, seconds)
     spawnSync('sync', ['-f', this.serverDirectory])
   }
 

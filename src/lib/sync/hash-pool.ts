@@ -160,8 +160,8 @@ class HashWorker {
   #failure: unknown
 
   constructor(file: URL) {
-    // Node's own options are for the main program.
-    this.#thread = new Worker(file, {execArgv: []})
+    // Node's own options are for the main program. What a thread hashes lies outside its heap, which can be small.
+    this.#thread = new Worker(file, {execArgv: [], resourceLimits: {maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64}})
     this.#thread.on('message', (answer: HashAnswer) => {
       const waiting = this.#waiting.get(answer.job)
       this.#waiting.delete(answer.job)
