@@ -2,6 +2,7 @@
 import {StoreRefusedError} from '../errors.ts'
 import type {ObjectKey} from '../store/object-store.ts'
 import {openSender, type DataRequest, type DataUploadDeps, type SentData} from './data-request.ts'
+import {sendFileParts} from './file-parts.ts'
 import {decideEncoding, sendFrames} from './frame-upload.ts'
 import {checkUnchanged, readExactly, withOpenFile, type FileContent, type OpenFile} from './open-file.ts'
 import {mtimeMetadata, planPartSize, StaleUploadError} from './part-sender.ts'
@@ -102,20 +103,7 @@ async function sendPlainParts(deps: DataUploadDeps, request: DataRequest, file: 
   const sender = await openSender(deps, request, key, local, {partSizeBytes})
   const sha = hashes.begin(sizeBytes)
   try {
-    for (let position = 0; position < sizeBytes; position += partSizeBytes) {
-      sender.signal.throwIfAborted()
-      const body = await pool.take(Math.min(partSizeBytes, sizeBytes - position), sender.signal)
-      try {
-        await readExactly(file, body, position)
-      } catch (error) {
-        pool.give(body)
-        throw error
-      }
-      sender.add(body, sha.update(body))
-    }
-    await sender.settle()
-    await checkUnchanged(file)
-    const whole = await sender.complete()
+    const whole = await sendFileParts(sender, file, {pool, partSizeBytes, hash: sha})
     const content = {...whole, sha256: await sha.digest()}
     return {content, object: {key, ...content}, local}
   } catch (error) {

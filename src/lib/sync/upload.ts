@@ -1,5 +1,6 @@
 import {crc32c} from '@node-rs/crc32'
 import type {ObjectKey, ObjectKind, ObjectStore} from '../store/object-store.ts'
+import {sendFileParts} from './file-parts.ts'
 import {checkUnchanged, digestOpenFile, readExactly, withOpenFile, type FileRequest, type OpenFile, type ReadDeps} from './open-file.ts'
 import type {LocalStat} from './local-stat.ts'
 import {mtimeMetadata, PartSender, planPartSize} from './part-sender.ts'
@@ -79,21 +80,7 @@ async function uploadInParts(deps: UploadDeps, request: UploadRequest, file: Ope
   }
   const sender = await PartSender.open(deps, {key: request.key, kind: request.kind, metadata: mtimeMetadata(local.mtimeNs)})
   try {
-    for (let position = 0; position < sizeBytes; position += partSizeBytes) {
-      sender.signal.throwIfAborted()
-      const body = await pool.take(Math.min(partSizeBytes, sizeBytes - position), sender.signal)
-      try {
-        await readExactly(file, body, position)
-      } catch (error) {
-        pool.give(body)
-        throw error
-      }
-      sender.add(body)
-    }
-    await sender.settle()
-    await checkUnchanged(file)
-    const whole = await sender.complete()
-    return {outcome: 'stored', ...whole, local}
+    return {outcome: 'stored', ...(await sendFileParts(sender, file, {pool, partSizeBytes})), local}
   } catch (error) {
     throw await sender.fail(error)
   }
