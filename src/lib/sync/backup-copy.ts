@@ -150,8 +150,9 @@ class BackupCopy {
     try {
       await deleteObject({store, signal: AbortSignal.timeout(REMOVAL_TIMEOUT_MS)}, key, 'remove it by hand')
     } catch (error) {
-      throw new ConflictError(`backup ${this.#id} is recorded, but may not be: ${messageOf(cause)}; and its record could not be removed: ${messageOf(error)}`, {
-        hint: `look for tombstones (\`barmans3 base ls\`), and if one stands, remove "${key}" by hand: the backup it describes would lose objects`, cause: error,
+      const text = `backup ${this.#id} is recorded, but may not be: ${messageOf(cause)}; and its record could not be removed: ${messageOf(error)}`
+      throw new ConflictError(text, {
+        hint: `look for tombstones, then remove "${key}" by hand if one stands: the backup it describes would lose objects`, cause: error,
       })
     }
   }
