@@ -208,12 +208,16 @@ describe('the S3 store with a bandwidth limit', () => {
 
   describe('over TLS, through a proxy', () => {
     const faults = useFaultStore()
-    const saved = {HTTPS_PROXY: process.env.HTTPS_PROXY, HTTP_PROXY: process.env.HTTP_PROXY}
+    const names = ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy', 'NO_PROXY', 'no_proxy']
+    const saved = names.map((name) => [name, process.env[name]] as const)
+    beforeEach(() => {
+      for (const name of names) delete process.env[name]
+    })
     let directory: string
     before(() => void (directory = mkdtempSync(join(tmpdir(), 'barmans3-bandwidth-'))))
     after(() => rmSync(directory, {recursive: true, force: true}))
     afterEach(() => {
-      for (const [name, value] of Object.entries(saved)) {
+      for (const [name, value] of saved) {
         if (value === undefined) delete process.env[name]
         else process.env[name] = value
       }
