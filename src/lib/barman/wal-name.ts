@@ -54,8 +54,8 @@ const MIB = 1024 * 1024
 /**
  * What the file named `name` is in a WAL archive, or undefined when it does not belong there (temporary files, dotfiles,
  * xlog.db, directories of other tools). barman: `xlog._xlog_re`: eight hex digits, then sixteen with an optional
- * `.XXXXXXXX.backup` or `.partial`, or `.history`; digits in either case, suffixes in lower case only. Stricter than
- * Python's pattern in two points no WAL file can have: digits of other scripts and a line break at the end.
+ * `.<offset>.backup` (eight hex digits more) or `.partial`, or `.history`; digits in either case, suffixes in lower case only.
+ * Stricter than Python's pattern in two points no WAL file can have: digits of other scripts and a line break at the end.
  */
 export function parseWalName(name: string): WalFile | undefined {
   const match = WAL_NAME.exec(name)

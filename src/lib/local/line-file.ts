@@ -39,3 +39,17 @@ export class LineFile {
     }
   }
 }
+
+/**
+ * The lines of a text that comes in pieces.
+ * @param isTornLineKept whether what stands behind the last line break is a line, too
+ */
+export async function* splitLines(chunks: AsyncIterable<string>, {isTornLineKept}: {isTornLineKept: boolean}): AsyncGenerator<string, void, undefined> {
+  let rest = ''
+  for await (const chunk of chunks) {
+    const lines = (rest + chunk).split('\n')
+    rest = lines.pop() ?? ''
+    yield* lines
+  }
+  if (isTornLineKept && rest !== '') yield rest
+}

@@ -1,11 +1,10 @@
 import {mkdtemp, rm} from 'node:fs/promises'
 import {tmpdir} from 'node:os'
 import {join} from 'node:path'
-import {PACKED_FILE_BYTES} from '../archive/pack.ts'
 import {BackupManifest} from '../barman/backup-manifest.ts'
 import {BarmanFilesError} from '../errors.ts'
 import {EarlierBackups, type EarlierOptions} from './earlier-backups.ts'
-import {planFile, type EarlierFile, type FilePlan} from './file-plan.ts'
+import {planFile, type FilePlan} from './file-plan.ts'
 import type {ServerContext} from './server-context.ts'
 import {walkBackupTree} from './tree-walk.ts'
 
@@ -56,8 +55,7 @@ async function addUp(context: ServerContext, {root, areTimesKept}: PlanRequest, 
   let bytes = 0
   for await (const found of walkBackupTree(root, signal)) {
     if (found.type !== 'file') continue
-    const isComparable = !earlier.isEmpty && (layout === 'mirror' || found.sizeBytes >= PACKED_FILE_BYTES)
-    const candidates: EarlierFile[] = isComparable ? await earlier.find(found.path, found.local) : []
+    const candidates = await earlier.find(found.path, found.local)
     const plan = planFile({...found, knownCrc32c: witness?.crc32cOf(found.path), areTimesKept}, candidates, layout)
     const action = actionOf(plan, layout)
     const key = `${action} ${plan.reason}`

@@ -138,7 +138,8 @@ class CopyRounds {
 
   /** Copies until the tree on disk is what was copied. */
   async #copy(): Promise<{journal: JournalWriter; tree: CopiedTree}> {
-    const {context, request} = {context: this.#context, request: this.#request}
+    const context = this.#context
+    const request = this.#request
     const {backupId, root} = request
     for (let round = 1; ; round++) {
       context.progress.phase(`base backup ${backupId}`)

@@ -1,5 +1,4 @@
 import {formatBackupPath} from '../archive/backup-path.ts'
-import {PACKED_FILE_BYTES} from '../archive/pack.ts'
 import {StoreRefusedError, messageOf} from '../errors.ts'
 import {mapInOrder, type Later} from './concurrency.ts'
 import {CopySummary} from './copy-summary.ts'
@@ -18,9 +17,6 @@ const MAX_NAMED_FAILURES = 20
 export interface CopiedTree {
   readonly files: number
   readonly bytes: number
-  /** Of them sent in this run; the others were sent by an earlier one, or an earlier backup has them. */
-  readonly sentFiles: number
-  readonly sentBytes: number
   /** Taken over from an earlier run that was broken off. */
   readonly reusedFiles: number
   readonly failures: readonly ItemProblem[]
@@ -80,14 +76,6 @@ class TreeCopy implements CopiedTree {
     this.summary = new CopySummary(sources.backupId, context.base.layout)
   }
 
-  get sentFiles(): number {
-    return this.#copier.sentFiles
-  }
-
-  get sentBytes(): number {
-    return this.#copier.sentBytes
-  }
-
   async run(): Promise<void> {
     const {journal, earlier} = this.#sources
     earlier.rewind()
@@ -109,11 +97,10 @@ class TreeCopy implements CopiedTree {
 
   async* #candidates(): AsyncGenerator<Candidate, void, undefined> {
     const {root, journal, earlier} = this.#sources
-    const {base: {layout}, signal} = this.#context
+    const {signal} = this.#context
     for await (const found of walkBackupTree(root, signal)) {
       const known = await journal.earlierLine(found.path)
-      const isComparable = found.type === 'file' && !earlier.isEmpty && (layout === 'mirror' || found.sizeBytes >= PACKED_FILE_BYTES)
-      yield {found, known, earlier: isComparable ? await earlier.find(found.path, found.local) : []}
+      yield {found, known, earlier: found.type === 'file' ? await earlier.find(found.path, found.local) : []}
     }
     await this.#copier.finishPacks()
   }

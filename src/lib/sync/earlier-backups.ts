@@ -8,7 +8,7 @@ import {sameIdentity, type BackupIdentity} from '../barman/backup-info.ts'
 import type {CatalogBackup} from '../barman/catalog.ts'
 import {BarmanFilesError, ConflictError, messageOf} from '../errors.ts'
 import {forEachConcurrently} from './concurrency.ts'
-import type {EarlierFile} from './file-plan.ts'
+import {isPacked, type EarlierFile} from './file-plan.ts'
 import {localStatOf, type LocalStat} from './local-stat.ts'
 import {ManifestFile} from './manifest-file.ts'
 import {isOfOneObject, readRecord, type RemoteFiles} from './remote-records.ts'
@@ -76,8 +76,9 @@ export class EarlierBackups {
     return this.#backups.length === 0
   }
 
-  /** The same path in the earlier backups. Must be asked in the order of path bytes. */
+  /** The same path in the earlier backups; none for a file that goes into a pack. Must be asked in the order of path bytes. */
   async find(path: BackupPath, local: LocalStat): Promise<EarlierFile[]> {
+    if (isPacked(local.sizeBytes, this.#context.base.layout)) return []
     const found: EarlierFile[] = []
     for (const backup of this.#backups) {
       const file = await backup.find(path, local)

@@ -24,8 +24,6 @@ type WalkedOther = Extract<WalkedEntry, {type: 'directory' | 'symlink' | 'specia
 
 /** Carries out the plan for one entry after the other: packs, sends, refers, copies inside S3. */
 export class FileCopier {
-  sentFiles = 0
-  sentBytes = 0
   readonly #context: ServerContext
   readonly #sources: CopySources
   readonly #packs: PackWriter
@@ -123,7 +121,6 @@ export class FileCopier {
     const {stored} = await this.#pack(packing)
     return this.#comesLater(stored.then(async ({number, object, offset}) => {
       const line: JournalLine = {entry: this.#entry(found, facts, object, offset), local: found.local, stored: {pack: number}}
-      this.#countSent(sizeBytes)
       this.#context.progress.advance({bytes: sizeBytes})
       await journal.noteSent(line)
       return line
@@ -196,7 +193,6 @@ export class FileCopier {
   async #noteSent(found: WalkedFile, {content, object, local}: SentData): Promise<JournalLine> {
     const {keys, base: {layout}} = this.#context
     if (!object) throw new Error('nothing was sent')
-    this.#countSent(found.sizeBytes)
     const stored = {...object, key: keys.relative(object.key)}
     const line = {entry: this.#entry(found, content, stored.key), local, ...(layout === 'compact' ? {stored: {object: stored}} : {})}
     await this.#sources.journal.noteSent(line, {isDear: found.sizeBytes >= PACKED_FILE_BYTES})
@@ -243,11 +239,6 @@ export class FileCopier {
       plain: keys.relative(keys.compactData(backupId, path, {isCompressed: false})),
       compressed: keys.relative(keys.compactData(backupId, path, {isCompressed: true})),
     }
-  }
-
-  #countSent(bytes: number): void {
-    this.sentFiles++
-    this.sentBytes += bytes
   }
 }
 

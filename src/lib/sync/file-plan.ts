@@ -49,7 +49,7 @@ export type FilePlan =
  * A file that is probably another is sent at once: to compare it first would mean to read it twice.
  */
 export function planFile(file: PlannedFile, earlier: readonly EarlierFile[], layout: BackupLayout): FilePlan {
-  if (layout === 'compact' && file.sizeBytes < PACKED_FILE_BYTES) return {action: 'pack', reason: 'small'}
+  if (isPacked(file.sizeBytes, layout)) return {action: 'pack', reason: 'small'}
   let reason = earlier.length === 0 ? 'new' : 'another size than before'
   for (const candidate of earlier) {
     const {entry, object, isHardLink, unusable} = candidate
@@ -78,4 +78,9 @@ export function planFile(file: PlannedFile, earlier: readonly EarlierFile[], lay
     return {action: 'compare', reason: `same path and size as in backup ${candidate.backupId}`, earlier: {...candidate, object}}
   }
   return {action: 'send', reason}
+}
+
+/** Whether a file of that size goes into a pack, whatever earlier backups have. */
+export function isPacked(sizeBytes: number, layout: BackupLayout): boolean {
+  return layout === 'compact' && sizeBytes < PACKED_FILE_BYTES
 }

@@ -3,7 +3,7 @@ import {createReadStream} from 'node:fs'
 import {access} from 'node:fs/promises'
 import type {ManifestEntry, ManifestObject} from '../archive/manifest.ts'
 import {formatManifestEntry, formatManifestObject, parseManifestLine} from '../archive/manifest-line.ts'
-import {LineFile} from '../local/line-file.ts'
+import {LineFile, splitLines} from '../local/line-file.ts'
 import type {LocalStat} from './local-stat.ts'
 
 /** So many lines may be lost when the process is killed: their files are sent again. */
@@ -65,16 +65,11 @@ async function* readTexts(path: string, binding: JournalBinding): AsyncGenerator
   if (!(await exists(path))) return
   const input = createReadStream(path, {encoding: 'latin1', highWaterMark: 256 * 1024})
   let isFirst = true
-  let rest = ''
   try {
-    for await (const chunk of input as AsyncIterable<string>) {
-      const texts = (rest + chunk).split('\n')
-      rest = texts.pop() ?? ''
-      for (const text of texts) {
-        if (!isFirst) yield text
-        else if (text !== formatBinding(binding)) return
-        isFirst = false
-      }
+    for await (const text of splitLines(input as AsyncIterable<string>, {isTornLineKept: false})) {
+      if (!isFirst) yield text
+      else if (text !== formatBinding(binding)) return
+      isFirst = false
     }
   } finally {
     input.destroy()

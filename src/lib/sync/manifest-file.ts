@@ -10,6 +10,7 @@ import {parseManifestLine, type ManifestLine} from '../archive/manifest-line.ts'
 import type {ManifestEntry, ManifestObject} from '../archive/manifest.ts'
 import {BarmanFilesError, ConflictError} from '../errors.ts'
 import {localStateErrorOf} from '../local/durable-file.ts'
+import {splitLines} from '../local/line-file.ts'
 import type {ServerContext} from './server-context.ts'
 
 /** A manifest on local disk whose bytes are those the record names. */
@@ -83,7 +84,7 @@ export class ManifestFile {
     // What goes wrong shows where the chunks are read.
     pipeline(file, gunzip, () => undefined)
     try {
-      for await (const line of splitLines(gunzip)) {
+      for await (const line of splitLines(gunzip.setEncoding('utf8') as AsyncIterable<string>, {isTornLineKept: true})) {
         if (skipEntries && !line.startsWith('{"type":"object"') && !line.startsWith('{"type":"end"')) continue
         yield parseManifestLine(line)
       }
@@ -95,15 +96,4 @@ export class ManifestFile {
       gunzip.destroy()
     }
   }
-}
-
-async function* splitLines(chunks: AsyncIterable<Buffer>): AsyncGenerator<string, void, undefined> {
-  const decoder = new TextDecoder()
-  let rest = ''
-  for await (const chunk of chunks) {
-    const lines = (rest + decoder.decode(chunk, {stream: true})).split('\n')
-    rest = lines.pop() ?? ''
-    yield* lines
-  }
-  if (rest !== '') yield rest
 }
