@@ -226,18 +226,22 @@ describe('the S3 store with a bandwidth limit', () => {
     for (const [what, isSecure] of [['a tunnel', true], ['a forwarding proxy', false]] as const) {
       it(`keeps the pace: ${what}`, async () => {
         const proxy = await startProxyServer('user', 'p')
-        process.env[isSecure ? 'HTTPS_PROXY' : 'HTTP_PROXY'] = `http://user:p@127.0.0.1:${proxy.port}`
-        const certificates = makeCertificates(directory)
-        await faults.start(isSecure ? {tls: certificates} : {}, {
-          throttle: throttleOf(MIB), idleTimeoutMs: 5000,
-          environment: {AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret', HOME: directory, AWS_CA_BUNDLE: certificates.caFile},
-        })
-        const body = randomBytes(MIB)
-        const {tookMs} = await measure(() => 0, async () => await faults.put('a', body))
-        expect(tookMs).to.be.within(850, 2500)
-        expect(faults.server.objects.get('a')?.body.equals(body)).to.equal(true)
-        expect(proxy.seen[0]).to.match(isSecure ? /^CONNECT / : /^PUT http:/)
-        await proxy.stop()
+        // One that is left listening would keep the whole level from ending.
+        try {
+          process.env[isSecure ? 'HTTPS_PROXY' : 'HTTP_PROXY'] = `http://user:p@127.0.0.1:${proxy.port}`
+          const certificates = makeCertificates(directory)
+          await faults.start(isSecure ? {tls: certificates} : {}, {
+            throttle: throttleOf(MIB), idleTimeoutMs: 5000,
+            environment: {AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret', HOME: directory, AWS_CA_BUNDLE: certificates.caFile},
+          })
+          const body = randomBytes(MIB)
+          const {tookMs} = await measure(() => 0, async () => await faults.put('a', body))
+          expect(tookMs).to.be.within(850, 2500)
+          expect(faults.server.objects.get('a')?.body.equals(body)).to.equal(true)
+          expect(proxy.seen[0]).to.match(isSecure ? /^CONNECT / : /^PUT http:/)
+        } finally {
+          await proxy.stop()
+        }
       })
     }
   })
